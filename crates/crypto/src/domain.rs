@@ -1,0 +1,112 @@
+//! Every domain of the workspace, in one place (CR-2).
+
+use core::fmt;
+
+/// What a hash or signature is about. Two domains never share a preimage.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Domain(&'static str);
+
+impl Domain {
+    /// The ASCII text that starts the preimage.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+macro_rules! domains {
+    ($($(#[$meta:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$meta])* pub const $name: Domain = Domain($text);)*
+
+        /// Every domain, in the order of this file.
+        pub const ALL: &[Domain] = &[$($name),*];
+    };
+}
+
+domains! {
+    /// Fingerprint of a public key (CR-7).
+    KEY = "polity/key/v1";
+    /// Identity of a federation: everything its founders agreed on.
+    GENESIS = "polity/genesis/v1";
+    /// Identity of a branch of a federation.
+    FORK_ID = "polity/fork-id/v1";
+    /// Identity of a chain: genesis and fork.
+    CHAIN = "polity/chain/v1";
+    /// Committee table of an epoch.
+    COMMITTEE = "polity/committee/v1";
+    /// Order of members within an epoch (FB-PBFT, section 2).
+    LEADER_ORDER = "polity/fbpbft/order/v1";
+    /// Leader of a view among members of unequal weight.
+    LEADER_DRAW = "polity/fbpbft/leader/v1";
+    /// Block header.
+    BLOCK = "polity/fbpbft/block/v1";
+    /// Typed sections of a block body.
+    BODY = "polity/fbpbft/body/v1";
+    /// Binding of the parent's certificate in a body, without signature bytes.
+    PARENT_CERTIFICATE = "polity/fbpbft/parent-certificate/v1";
+    /// Identity of a piece of evidence, without signature bytes.
+    EVIDENCE = "polity/fbpbft/evidence/v1";
+    /// Late COMMIT in a body, without signature bytes.
+    LATE_COMMIT = "polity/fbpbft/late-commit/v1";
+    /// PRE-PREPARE.
+    PRE_PREPARE = "polity/fbpbft/pre-prepare/v1";
+    /// PREPARE.
+    PREPARE = "polity/fbpbft/prepare/v1";
+    /// COMMIT.
+    COMMIT = "polity/fbpbft/commit/v1";
+    /// VIEW-CHANGE.
+    VIEW_CHANGE = "polity/fbpbft/view-change/v1";
+    /// NEW-VIEW.
+    NEW_VIEW = "polity/fbpbft/new-view/v1";
+    /// What a NEW-VIEW covers.
+    NEW_VIEW_CONTENT = "polity/fbpbft/new-view-content/v1";
+    /// Ledger transaction: its id, and what its authorities sign.
+    TRANSACTION = "polity/ledger/transaction/v1";
+    /// Identity of a lock.
+    LOCK_ID = "polity/ledger/lock-id/v1";
+    /// Leaf of an account.
+    ACCOUNT = "polity/ledger/account/v1";
+    /// Leaf of a lock.
+    LOCK = "polity/ledger/lock/v1";
+    /// Leaf of a receipt.
+    RECEIPT = "polity/ledger/receipt/v1";
+    /// Platforms, in order.
+    PLATFORMS = "polity/ledger/platforms/v1";
+    /// Recent transaction ids that expire at one height.
+    RECENT = "polity/ledger/recent/v1";
+    /// Supply and parameters.
+    PARAMETERS = "polity/ledger/parameters/v1";
+    /// Evidence acted on.
+    OFFENCES = "polity/ledger/offences/v1";
+    /// State root of the ledger (LG-10).
+    LEDGER_ROOT = "polity/ledger/root/v1";
+    /// Application root: ledger, trust and further roots, each tagged.
+    APPLICATION_ROOT = "polity/replica/application-root/v1";
+    /// Key derivation of link authentication (tier 1).
+    LINK = "polity/link/v1";
+    /// Signatures and checksums of tests.
+    TEST = "polity/test/v1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cr_2_no_domain_is_a_prefix_of_another() {
+        for a in ALL {
+            assert!(a.as_str().is_ascii() && a.as_str().starts_with("polity/"));
+            for b in ALL {
+                assert!(
+                    a == b || !b.as_str().starts_with(a.as_str()),
+                    "{a:?} starts {b:?}"
+                );
+            }
+        }
+    }
+}

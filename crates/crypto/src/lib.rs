@@ -1,0 +1,49 @@
+//! Digests, signatures and the one door to verified values.
+//!
+//! * [`Domain`] and [`Preimage`]: what is hashed and signed is an ASCII domain, a zero byte and
+//!   fields of fixed layout. Nothing can be hashed or signed without naming its domain (CR-2).
+//! * [`Sha256Digest`], [`Blake3Digest`]: a digest's type says how it was made.
+//! * [`Signer`], [`Verifier`]: one pair of traits for every tier. [`ed25519`] is the default,
+//!   [`hmac`] authenticates links, [`stub`] runs in simulations and tests only.
+//! * [`Checker`]: a verifier with a bounded memory of what it already accepted (CR-9).
+//! * [`Verify`], [`Verified`]: a `Verified<T>` exists only if a [`Checker`] accepted the `T`.
+//!
+//! # What it is not
+//!
+//! No key storage and no randomness: secrets come in as 32 bytes, the host decides from where.
+//!
+//! # Invariants
+//!
+//! 1. Replicas agree on which signatures are valid: one predicate per suite, strict for Ed25519
+//!    (CR-1).
+//! 2. No domain is a prefix of another (CR-2).
+//! 3. Ids never come from signature bytes (CR-3).
+//! 4. The cache holds positive answers only (CR-9).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod checker;
+mod digest;
+pub mod domain;
+pub mod ed25519;
+pub mod hmac;
+mod key;
+mod preimage;
+mod signature;
+pub mod stub;
+mod verified;
+
+pub use checker::Checker;
+pub use digest::{Blake3Digest, Sha256Digest, fork_id, root_chain_id, root_fork_id};
+pub use domain::Domain;
+pub use key::{KeyError, KeyId, PublicKey, Suite, Tier};
+pub use preimage::Preimage;
+pub use signature::{Signature, Signer, Verifier, VerifyError};
+pub use verified::{Verified, Verify};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
