@@ -1,1 +1,170 @@
-fn main() {}
+//! Tasks of this workspace: `cargo xtask <command>`.
+//!
+//! Each command is a file, and `check` runs those that say yes or no, in order. Commands print what
+//! they found and end with exit code 0 if all is well, 1 if something is wrong and 2 if they were
+//! called in a way they do not understand.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod check;
+mod edges;
+mod hygiene;
+mod no_std;
+mod package;
+mod spec;
+mod vectors;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+use workspace::{Failure, cargo};
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<(), Failure>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "build",
+        arguments: "",
+        help: "release binary, and the protocol crates without std",
+        run: |arguments| {
+            expect_no_more(arguments)?;
+            build::run()
+        },
+    },
+    Command {
+        name: "check",
+        arguments: "[--verbose]",
+        help: "everything that has to hold before a merge; stops at the first failure",
+        run: check::run,
+    },
+    Command {
+        name: "test",
+        arguments: "[ARGUMENTS..]",
+        help: "cargo test --workspace, with further arguments",
+        run: |arguments| cargo("test").arg("--workspace").args(arguments).show(),
+    },
+    Command {
+        name: "no-std",
+        arguments: "",
+        help: "proves that no protocol crate links std",
+        run: |arguments| answer(arguments, no_std::check),
+    },
+    Command {
+        name: "edges",
+        arguments: "",
+        help: "compares the dependencies among the crates with docs/ARCHITECTURE.md",
+        run: |arguments| answer(arguments, edges::check),
+    },
+    Command {
+        name: "spec",
+        arguments: "",
+        help: "lists requirements that neither code nor test cites",
+        run: |arguments| answer(arguments, spec::check),
+    },
+    Command {
+        name: "vectors",
+        arguments: "[--write FILE]",
+        help: "answers every case under vectors/ again, or writes one file anew",
+        run: vectors::run,
+    },
+    Command {
+        name: "package",
+        arguments: "",
+        help: "checks that every published crate could be published",
+        run: |arguments| answer(arguments, package::check),
+    },
+    Command {
+        name: "hygiene",
+        arguments: "",
+        help: "looks for paths of a machine and for other registries in the files",
+        run: |arguments| answer(arguments, hygiene::check),
+    },
+    Command {
+        name: "bench",
+        arguments: "[CRATE..] [-- ARGUMENTS..]",
+        help: "benchmarks of all crates or of the named ones",
+        run: bench::run,
+    },
+    Command {
+        name: "sim",
+        arguments: "[ARGUMENTS..]",
+        help: "the simulator in release mode: polity sim",
+        run: |arguments| {
+            let arguments = arguments
+                .strip_prefix(&["--".to_owned()])
+                .unwrap_or(arguments);
+            cargo("run")
+                .args(["--release", "--bin", "polity", "--", "sim"])
+                .args(arguments)
+                .show()
+        },
+    },
+];
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.is_empty() {
+        eprint!("{}", usage());
+        return ExitCode::from(2);
+    }
+    let name = arguments.remove(0);
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{}", usage());
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprint!("there is no command `{name}`\n\n{}", usage());
+        return ExitCode::from(2);
+    };
+    if matches!(arguments.first().map(String::as_str), Some("--help" | "-h")) {
+        println!(
+            "cargo xtask {} {}\n\n{}",
+            command.name, command.arguments, command.help
+        );
+        return ExitCode::SUCCESS;
+    }
+    match (command.run)(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Wrong(problem)) => {
+            eprintln!("{}", problem.trim_end());
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(problem)) => {
+            eprintln!(
+                "{problem}\nusage: cargo xtask {} {}",
+                command.name, command.arguments
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a check that takes no arguments and prints what it found.
+fn answer(arguments: &[String], check: fn() -> Result<String, Failure>) -> Result<(), Failure> {
+    expect_no_more(arguments)?;
+    println!("{}", check()?);
+    Ok(())
+}
+
+fn expect_no_more(arguments: &[String]) -> Result<(), Failure> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(argument) => Err(Failure::Usage(format!("unexpected argument `{argument}`"))),
+    }
+}
+
+fn usage() -> String {
+    use std::fmt::Write as _;
+    let mut text = "usage: cargo xtask <command>\n\n".to_owned();
+    for command in COMMANDS {
+        let call = format!("{} {}", command.name, command.arguments);
+        let _ = writeln!(text, "  {call:<34}{}", command.help);
+    }
+    text
+}

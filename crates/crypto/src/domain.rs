@@ -83,12 +83,20 @@ domains! {
     PARAMETERS = "polity/ledger/parameters/v1";
     /// Evidence acted on.
     OFFENCES = "polity/ledger/offences/v1";
+    /// Keys of the authority, and committee changes that wait for the next epoch.
+    AUTHORITY = "polity/ledger/authority/v1";
+    /// What a ledger starts from.
+    LEDGER_GENESIS = "polity/ledger/genesis/v1";
     /// State root of the ledger (LG-10).
     LEDGER_ROOT = "polity/ledger/root/v1";
     /// Application root: ledger, trust and further roots, each tagged.
     APPLICATION_ROOT = "polity/replica/application-root/v1";
     /// Key derivation of link authentication (tier 1).
     LINK = "polity/link/v1";
+    /// Checksum of a journal's header or record.
+    JOURNAL = "polity/node/journal/v1";
+    /// Stateless reset tokens of a node, so that it can tell peers after a restart.
+    TRANSPORT_RESET = "polity/node/transport-reset/v1";
     /// Signatures and checksums of tests.
     TEST = "polity/test/v1";
 }

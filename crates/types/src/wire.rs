@@ -43,6 +43,11 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).expect("serialization into memory does not fail")
 }
 
+/// Length of the encoding in bytes, without making it.
+pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
+    postcard::serialize_with_flavor(value, Length(0)).expect("counting does not fail")
+}
+
 /// Decodes a value from exactly `bytes`, which are at most `limit` long.
 pub fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
@@ -70,6 +75,27 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     match comparison {
         Ok(true) => Ok(value),
         _ => Err(DecodeError::NotCanonical),
+    }
+}
+
+/// A serializer output that counts instead of storing.
+struct Length(usize);
+
+impl postcard::ser_flavors::Flavor for Length {
+    type Output = usize;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0 += data.len();
+        Ok(())
+    }
+
+    fn try_push(&mut self, _: u8) -> postcard::Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.0)
     }
 }
 
@@ -139,6 +165,7 @@ mod tests {
         #[test]
         fn round_trips(value: Sample) {
             let bytes = encode(&value);
+            prop_assert_eq!(encoded_len(&value), bytes.len());
             prop_assert_eq!(decode::<Sample>(&bytes, bytes.len()), Ok(value));
         }
     }

@@ -1,0 +1,63 @@
+//! What can happen.
+
+use super::block::{ApplicationData, TransactionBytes};
+use super::effect::Extent;
+use super::evidence::Evidence;
+use super::message::Message;
+use alloc::vec::Vec;
+use polity_crypto::{Sha256Digest, Verified};
+use polity_types::{Height, ReplicaId, View};
+
+/// A fact for the machine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message came over the authenticated link of `from`, and its signatures hold.
+    Message {
+        /// The link.
+        from: ReplicaId,
+        /// The message.
+        message: Verified<Message>,
+    },
+    /// Answer to [`Effect::RequestProposal`](super::Effect::RequestProposal).
+    Proposed(Payload),
+    /// Answer to [`Effect::RequestValidation`](super::Effect::RequestValidation).
+    Validated {
+        /// Digest of the block.
+        digest: Sha256Digest,
+        /// What was asked.
+        extent: Extent,
+        /// Whether the block may be voted for, or its transactions are authorised.
+        is_valid: bool,
+    },
+    /// Answer to [`Effect::Decide`](super::Effect::Decide): the application applied the block.
+    Applied(Roots),
+    /// Whether the application has something to decide that all members know of: transactions
+    /// forwarded to all, or a due lock (FB-8).
+    WorkPending(bool),
+}
+
+/// Content of a block, from the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Height asked for.
+    pub height: Height,
+    /// View asked for.
+    pub view: View,
+    /// Transactions, in order of execution.
+    pub transactions: Vec<TransactionBytes>,
+    /// Those of the offered pieces of evidence that no block contains yet.
+    pub evidence: Vec<Evidence>,
+    /// Further data.
+    pub application: Vec<ApplicationData>,
+}
+
+/// State of the application after a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Roots {
+    /// Height of the block.
+    pub height: Height,
+    /// Root of the state.
+    pub application: Sha256Digest,
+    /// Root of the receipts of the block.
+    pub receipts: Sha256Digest,
+}

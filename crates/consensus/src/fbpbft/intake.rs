@@ -1,0 +1,477 @@
+//! The stage before the machine: what to verify, when, and what to keep until then (FB-12).
+//!
+//! Signatures dominate the cost of consensus, and most votes that arrive are never needed: at four
+//! members three votes decide and the fourth comes late. So votes wait here unverified until those
+//! for one value could complete a quorum; then just enough of them are checked. Every vote that is
+//! counted was verified, so a certificate still convinces a stranger.
+//!
+//! Three exceptions keep that honest:
+//!
+//! * A vote takes a slot unverified only if it came over its sender's own authenticated link. A
+//!   relayed one is verified first, so nobody fills another's slots (R10).
+//! * A vote that contradicts another of its sender is checked at once, for evidence.
+//! * A failed check frees the slot and blames the link, so a junk signature that comes first does
+//!   not keep the real vote out (R11).
+//!
+//! Bounds, for each link: one slot for each (height, view, kind) inside the window, one proposal
+//! for each of the next two heights, and a number of bytes; what is farthest ahead falls out first.
+
+use super::evidence::{self, Evidence};
+use super::input::Input;
+use super::machine::{DropReason, Machine};
+use super::message::{self, Message, Proposal, Value, ViewChange, Vote, VoteKind};
+use crate::committee::Committee as _;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use polity_crypto::{Signer, Verified, Verifier};
+use polity_types::{Height, ReplicaId, Time, View, Weight, wire};
+
+/// Proposals are kept this many heights ahead.
+const PROPOSALS_AHEAD: u64 = 2;
+
+/// What one link sent ahead of its time.
+#[derive(Clone, Debug, Default)]
+struct Link {
+    votes: BTreeMap<(Height, View, VoteKind), Vote>,
+    proposals: BTreeMap<Height, Proposal>,
+    /// Encoded size of all of it.
+    bytes: usize,
+    /// Signatures from this link that did not hold.
+    failures: u64,
+}
+
+/// Unverified votes and early proposals, by link.
+#[derive(Clone, Debug, Default)]
+pub struct Intake {
+    links: BTreeMap<ReplicaId, Link>,
+    /// The height up to which everything was released.
+    released: Height,
+}
+
+impl Intake {
+    /// Signatures from a link that did not hold.
+    pub fn failures(&self, link: ReplicaId) -> u64 {
+        self.links.get(&link).map_or(0, |link| link.failures)
+    }
+
+    /// Bytes kept for a link.
+    pub fn bytes(&self, link: ReplicaId) -> usize {
+        self.links.get(&link).map_or(0, |link| link.bytes)
+    }
+
+    /// Takes a message in. Returns what the machine should see now.
+    pub fn admit<S: Signer, V: Verifier>(
+        &mut self,
+        now: Time,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        message: Message,
+    ) -> Vec<Input> {
+        if !machine.committee().contains(link) || link == machine.id {
+            machine.drop_message(DropReason::Stranger);
+            return Vec::new();
+        }
+        match message {
+            Message::Vote(vote) => self.admit_vote(now, machine, link, vote),
+            Message::Proposal(proposal) => self.admit_proposal(now, machine, link, proposal),
+            Message::ViewChange(view_change) => {
+                self.admit_view_change(now, machine, link, view_change)
+            }
+            Message::NewView(proposal) => {
+                let (height, view) = (proposal.new_view.height, proposal.new_view.view);
+                if height != machine.height() || view < machine.view_floor() {
+                    self.refuse_position(now, machine, link, height)
+                } else {
+                    self.verify(machine, link, Message::NewView(proposal))
+                }
+            }
+            Message::Decided(decided) if decided.certificate.height < machine.parent.height => {
+                machine.drop_message(DropReason::Stale);
+                Vec::new()
+            }
+            Message::Evidence(evidence) => {
+                // Heights far ahead have no committee yet, and known offences need no check.
+                let id = evidence.id(&machine.chain);
+                if id.height > machine.height().saturating_add(machine.config.heights_ahead_max) {
+                    machine.drop_message(DropReason::Ahead);
+                    Vec::new()
+                } else if machine.evidence.contains(&id) {
+                    machine.drop_message(DropReason::Known);
+                    Vec::new()
+                } else {
+                    self.verify(machine, link, Message::Evidence(evidence))
+                }
+            }
+            other @ (Message::Decided(_)
+            | Message::Status(_)
+            | Message::FetchDecided { .. }
+            | Message::FetchBlock { .. }
+            | Message::Block(_)) => self.verify(machine, link, other),
+        }
+    }
+
+    /// Returns what has become due because the machine moved to another height.
+    pub fn release<S: Signer, V: Verifier>(&mut self, machine: &mut Machine<S, V>) -> Vec<Input> {
+        let height = machine.height();
+        if self.released == height {
+            return Vec::new();
+        }
+        self.released = height;
+        for link in self.links.values_mut() {
+            link.forget_below(height);
+        }
+        let mut inputs = Vec::new();
+        let proposals: Vec<(ReplicaId, Proposal)> = self
+            .links
+            .iter_mut()
+            .filter_map(|(id, link)| Some((*id, link.take_proposal(height)?)))
+            .collect();
+        for (link, proposal) in proposals {
+            inputs.extend(self.verify(machine, link, Message::Proposal(proposal)));
+        }
+        let values: Vec<(View, VoteKind, Value)> = self
+            .votes_at(height)
+            .map(|(_, vote)| (vote.view, vote.kind, vote.value))
+            .collect();
+        for (view, kind, value) in values {
+            inputs.extend(self.complete(machine, view, kind, &value));
+        }
+        inputs
+    }
+
+    /// The one door: what does not verify is dropped, and its link blamed.
+    fn verify<S: Signer, V: Verifier>(
+        &mut self,
+        machine: &mut Machine<S, V>,
+        from: ReplicaId,
+        message: Message,
+    ) -> Vec<Input> {
+        match Verified::check(message, &machine.chain, &mut machine.checker) {
+            Ok(message) => alloc::vec![Input::Message { from, message }],
+            Err(_) => {
+                self.links.entry(from).or_default().failures += 1;
+                machine.drop_message(DropReason::Signature);
+                Vec::new()
+            }
+        }
+    }
+
+    fn refuse_position<S: Signer, V: Verifier>(
+        &mut self,
+        now: Time,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        height: Height,
+    ) -> Vec<Input> {
+        if height > machine.height() {
+            machine.note_height(now, link, height);
+            machine.drop_message(DropReason::Ahead);
+        } else {
+            machine.drop_message(DropReason::Stale);
+        }
+        Vec::new()
+    }
+
+    fn admit_proposal<S: Signer, V: Verifier>(
+        &mut self,
+        now: Time,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        proposal: Proposal,
+    ) -> Vec<Input> {
+        let height = proposal.pre_prepare.height;
+        let current = machine.height();
+        if height == current {
+            let view = proposal.pre_prepare.view;
+            let known = machine.round.pre_prepares.get(&view);
+            if known.is_some_and(|known| known.digest == proposal.pre_prepare.digest)
+                && !machine.awaits_proposal(view)
+            {
+                machine.drop_message(DropReason::Known);
+                return Vec::new();
+            }
+            return self.verify(machine, link, Message::Proposal(proposal));
+        }
+        let is_near = height > current && height <= current.saturating_add(PROPOSALS_AHEAD);
+        if !is_near || link != machine.chain.leader(height, View::ZERO) {
+            return self.refuse_position(now, machine, link, height);
+        }
+        machine.note_height(now, link, height);
+        let bytes_max = machine.config.bytes_per_sender_max;
+        let is_kept = self
+            .links
+            .entry(link)
+            .or_default()
+            .keep_proposal(proposal, bytes_max);
+        if !is_kept {
+            machine.drop_message(DropReason::BufferFull);
+        }
+        Vec::new()
+    }
+
+    fn admit_view_change<S: Signer, V: Verifier>(
+        &mut self,
+        now: Time,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        view_change: ViewChange,
+    ) -> Vec<Input> {
+        if view_change.height != machine.height() {
+            return self.refuse_position(now, machine, link, view_change.height);
+        }
+        let known = machine
+            .round
+            .view_changes
+            .get(&view_change.signer)
+            .and_then(|of_signer| of_signer.get(&view_change.view));
+        if known.is_some_and(|known| known.prepared == view_change.prepared) {
+            machine.drop_message(DropReason::Known);
+            return Vec::new();
+        }
+        // A COMMIT that waits here and that this VIEW-CHANGE hides is evidence.
+        let hidden = self
+            .votes_at(machine.height())
+            .map(|(_, vote)| vote)
+            .find(|vote| evidence::is_forgotten(vote, &view_change))
+            .cloned();
+        let mut inputs = Vec::new();
+        if let Some(commit) = hidden {
+            let evidence = Evidence::ForgottenLock {
+                commit,
+                view_change: ViewChange {
+                    certificate: None,
+                    ..view_change.clone()
+                },
+            };
+            inputs.extend(self.verify(machine, link, Message::Evidence(evidence)));
+        }
+        inputs.extend(self.verify(machine, link, Message::ViewChange(view_change)));
+        inputs
+    }
+
+    fn admit_vote<S: Signer, V: Verifier>(
+        &mut self,
+        now: Time,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        vote: Vote,
+    ) -> Vec<Input> {
+        let current = machine.height();
+        if !machine.committee().contains(vote.signer)
+            || !message::is_well_formed(vote.kind, vote.view, &vote.value)
+        {
+            machine.drop_message(DropReason::Malformed);
+            return Vec::new();
+        }
+        if vote.height < current {
+            machine.drop_message(DropReason::Stale);
+            return Vec::new();
+        }
+        let base = if vote.height == current {
+            machine.view()
+        } else {
+            machine.note_height(now, link, vote.height);
+            View::ZERO
+        };
+        if vote.height > current.saturating_add(machine.config.heights_ahead_max)
+            || vote.view > base.saturating_add(machine.config.views_ahead_max)
+        {
+            machine.drop_message(DropReason::Ahead);
+            return Vec::new();
+        }
+        if vote.signer != link {
+            return self.verify(machine, link, Message::Vote(vote));
+        }
+        let (height, view, kind, value) = (vote.height, vote.view, vote.kind, vote.value);
+        if height == current
+            && let Some(counted) = machine.round.tally.value_of(kind, view, link)
+        {
+            if counted == value {
+                machine.drop_message(DropReason::Known);
+                return Vec::new();
+            }
+            // The machine holds the other one and makes the evidence.
+            return self.verify(machine, link, Message::Vote(vote));
+        }
+        let slot = (height, view, kind);
+        let held = self.links.entry(link).or_default().votes.get(&slot);
+        match held {
+            Some(held) if held.value == value && held.signature == vote.signature => {
+                machine.drop_message(DropReason::Known);
+                return Vec::new();
+            }
+            Some(held) => {
+                let held = held.clone();
+                return self.settle_contradiction(machine, link, held, vote);
+            }
+            None => {}
+        }
+        if height == current && kind == VoteKind::Commit {
+            let hiding = machine.round.view_changes.get(&link).and_then(|of_signer| {
+                of_signer
+                    .values()
+                    .find(|view_change| evidence::is_forgotten(&vote, view_change))
+            });
+            if hiding.is_some() {
+                return self.verify(machine, link, Message::Vote(vote));
+            }
+        }
+        let bytes_max = machine.config.bytes_per_sender_max;
+        if !self.links.entry(link).or_default().keep_vote(vote, bytes_max) {
+            machine.drop_message(DropReason::BufferFull);
+            return Vec::new();
+        }
+        if height == current {
+            self.complete(machine, view, kind, &value)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Two different votes for one slot: either one signature is junk, or it is evidence.
+    fn settle_contradiction<S: Signer, V: Verifier>(
+        &mut self,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        held: Vote,
+        vote: Vote,
+    ) -> Vec<Input> {
+        let slot = (held.height, held.view, held.kind);
+        if Verified::check(Message::Vote(held.clone()), &machine.chain, &mut machine.checker)
+            .is_err()
+        {
+            // R11: the junk that came first gives way.
+            let of_link = self.links.entry(link).or_default();
+            of_link.failures += 1;
+            of_link.remove_vote(&slot);
+            let (view, kind, value) = (vote.view, vote.kind, vote.value);
+            let is_current = vote.height == machine.height();
+            of_link.keep_vote(vote, machine.config.bytes_per_sender_max);
+            return if is_current {
+                self.complete(machine, view, kind, &value)
+            } else {
+                Vec::new()
+            };
+        }
+        if held.value == vote.value {
+            // One vote with two signatures: the first holds, so the second adds nothing.
+            machine.drop_message(DropReason::Known);
+            return Vec::new();
+        }
+        self.verify(
+            machine,
+            link,
+            Message::Evidence(Evidence::TwoVotes(held, vote)),
+        )
+    }
+
+    /// Votes of the given height that wait here, by link.
+    fn votes_at(&self, height: Height) -> impl Iterator<Item = (ReplicaId, &Vote)> {
+        let first = (height, View::ZERO, VoteKind::Prepare);
+        let last = (height, View::MAX, VoteKind::Commit);
+        self.links.iter().flat_map(move |(id, link)| {
+            link.votes
+                .range(first..=last)
+                .map(move |(_, vote)| (*id, vote))
+        })
+    }
+
+    /// Checks just enough waiting votes for one value, if they could complete a quorum.
+    fn complete<S: Signer, V: Verifier>(
+        &mut self,
+        machine: &mut Machine<S, V>,
+        view: View,
+        kind: VoteKind,
+        value: &Value,
+    ) -> Vec<Input> {
+        let height = machine.height();
+        let committee = machine.committee();
+        let thresholds = committee.thresholds();
+        let mut weight = machine.round.tally.weight(committee, kind, view, value);
+        if thresholds.is_quorum(weight) {
+            return Vec::new();
+        }
+        let waiting: Vec<(ReplicaId, Vote, Weight)> = self
+            .votes_at(height)
+            .filter(|(_, vote)| (vote.view, vote.kind, &vote.value) == (view, kind, value))
+            .map(|(link, vote)| (link, vote.clone(), committee.weight(vote.signer)))
+            .collect();
+        let mut potential = waiting
+            .iter()
+            .fold(weight, |sum, (_, _, part)| sum.saturating_add(*part));
+        let mut inputs = Vec::new();
+        for (link, vote, part) in waiting {
+            if thresholds.is_quorum(weight) || !thresholds.is_quorum(potential) {
+                break;
+            }
+            self.links
+                .entry(link)
+                .or_default()
+                .remove_vote(&(height, view, kind));
+            let verified = self.verify(machine, link, Message::Vote(vote));
+            if verified.is_empty() {
+                potential = Weight::new(potential.get().saturating_sub(part.get()));
+            } else {
+                weight = weight.saturating_add(part);
+            }
+            inputs.extend(verified);
+        }
+        inputs
+    }
+}
+
+impl Link {
+    fn remove_vote(&mut self, slot: &(Height, View, VoteKind)) {
+        if let Some(vote) = self.votes.remove(slot) {
+            self.bytes -= wire::encoded_len(&vote);
+        }
+    }
+
+    fn take_proposal(&mut self, height: Height) -> Option<Proposal> {
+        let proposal = self.proposals.remove(&height)?;
+        self.bytes -= wire::encoded_len(&proposal);
+        Some(proposal)
+    }
+
+    /// Keeps a vote; votes farther ahead fall out to make room. Says whether it is kept.
+    fn keep_vote(&mut self, vote: Vote, bytes_max: usize) -> bool {
+        let slot = (vote.height, vote.view, vote.kind);
+        let size = wire::encoded_len(&vote);
+        while self.bytes + size > bytes_max {
+            match self.votes.last_key_value().map(|(slot, _)| *slot) {
+                Some(farthest) if farthest > slot => self.remove_vote(&farthest),
+                Some(_) | None => return false,
+            }
+        }
+        self.bytes += size;
+        self.votes.insert(slot, vote);
+        true
+    }
+
+    /// Keeps a proposal if its height has none and there is room.
+    fn keep_proposal(&mut self, proposal: Proposal, bytes_max: usize) -> bool {
+        let height = proposal.pre_prepare.height;
+        let size = wire::encoded_len(&proposal);
+        if self.proposals.contains_key(&height) || self.bytes + size > bytes_max {
+            return false;
+        }
+        self.bytes += size;
+        self.proposals.insert(height, proposal);
+        true
+    }
+
+    fn forget_below(&mut self, height: Height) {
+        while let Some((slot, _)) = self.votes.first_key_value()
+            && slot.0 < height
+        {
+            let slot = *slot;
+            self.remove_vote(&slot);
+        }
+        while let Some((below, _)) = self.proposals.first_key_value()
+            && *below < height
+        {
+            let below = *below;
+            self.take_proposal(below);
+        }
+    }
+}

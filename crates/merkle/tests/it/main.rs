@@ -1,0 +1,5 @@
+//! Behaviour of trees and proofs, against a model that follows the words of RFC 6962.
+
+mod model;
+mod proofs;
+mod trees;

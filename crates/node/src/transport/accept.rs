@@ -1,0 +1,259 @@
+//! Connections that others dial, and that this node receives on.
+
+use super::counters::{Refusal, is_logged};
+use super::frame::{self, Read, code};
+use super::inbox::Budgets;
+use super::{Lane, Peer, Shared, tls};
+use quinn::{Connection, ConnectionError, RecvStream};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// A connection that lasted this long without an offence wipes the peer's earlier penalties.
+const FORGIVEN_AFTER: Duration = Duration::from_mins(1);
+
+/// What is remembered about the connections that one peer dials.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    newest: Option<Connection>,
+    /// Until when the peer is not let in.
+    shut_out_until: Option<Instant>,
+    /// Penalties in a row.
+    penalties: u32,
+}
+
+/// Accepts until the endpoint closes.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let handshakes = Arc::new(Semaphore::new(shared.limits.handshakes_max));
+    let mut tasks = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = shared.endpoint.accept() => incoming,
+            // Collects what ended; the set would grow otherwise.
+            Some(_) = tasks.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { return };
+        let address = incoming.remote_address();
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            refused(&shared, address, Refusal::Busy, "");
+            incoming.refuse();
+            continue;
+        };
+        // Under load an address has to be proven before it costs a key exchange.
+        let is_loaded = handshakes.available_permits() < shared.limits.handshakes_max / 2;
+        if is_loaded && incoming.may_retry() {
+            // Answering fails only if it was answered before.
+            let _ = incoming.retry();
+            continue;
+        }
+        let shared = Arc::clone(&shared);
+        tasks.spawn(async move {
+            let handshake = tokio::time::timeout(shared.limits.handshake_timeout, incoming).await;
+            let connection = match handshake {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    let refusal = classify(&error);
+                    // A stranger was counted and logged where its key was seen.
+                    if refusal != Refusal::Stranger {
+                        refused(&shared, address, refusal, &error.to_string());
+                    }
+                    return;
+                }
+                Err(_) => return refused(&shared, address, Refusal::Other, "timed out"),
+            };
+            drop(permit);
+            let peer = tls::proven_key(&connection)
+                .and_then(|key| shared.peers.values().find(|peer| peer.key == key).cloned());
+            // The verifier let members through alone.
+            let Some(peer) = peer else {
+                return connection.close(code::CUT_OFF, b"unknown key");
+            };
+            serve(&shared, &peer, connection).await;
+        });
+    }
+}
+
+/// Counts and logs a handshake that led nowhere.
+fn refused(shared: &Shared, address: SocketAddr, refusal: Refusal, detail: &str) {
+    let count = shared.refusals.count(refusal);
+    if is_logged(count) {
+        tracing::warn!(%address, count, detail, "connection refused: {}", refusal.text());
+    }
+}
+
+/// What an error of a handshake that somebody else began means.
+fn classify(error: &ConnectionError) -> Refusal {
+    match error {
+        ConnectionError::TransportError(error) => match tls::alert(error.code) {
+            Some(tls::ACCESS_DENIED | tls::CERTIFICATE_REQUIRED) => Refusal::Stranger,
+            Some(tls::NO_APPLICATION_PROTOCOL) => Refusal::OtherChain,
+            Some(tls::HANDSHAKE_FAILURE) => Refusal::Incompatible,
+            _ => Refusal::Other,
+        },
+        ConnectionError::ConnectionClosed(close) => match tls::alert(close.error_code) {
+            Some(tls::ACCESS_DENIED) => Refusal::RefusedByPeer,
+            Some(tls::NO_APPLICATION_PROTOCOL) => Refusal::OtherChain,
+            _ => Refusal::Other,
+        },
+        ConnectionError::VersionMismatch
+        | ConnectionError::ApplicationClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => Refusal::Other,
+    }
+}
+
+/// One accepted connection.
+struct Link {
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    connection: Connection,
+    budgets: Budgets,
+    /// Lanes that have a stream: a second one would break the order.
+    is_open: [AtomicBool; 4],
+    offences: AtomicU32,
+}
+
+/// Receives until the connection ends.
+async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection) {
+    if !admit(peer, &connection) {
+        return connection.close(code::CUT_OFF, b"the peer broke the rules a moment ago");
+    }
+    // The stream is kept until the end: dropping it early could lose the welcome.
+    let Ok(_welcome) = send_welcome(&connection).await else {
+        return;
+    };
+    peer.meters
+        .is_connected_to_us
+        .store(true, Ordering::Relaxed);
+    peer.wake.notify_one();
+    let since = Instant::now();
+    let link = Arc::new(Link {
+        shared: Arc::clone(shared),
+        peer: Arc::clone(peer),
+        connection: connection.clone(),
+        budgets: Budgets::new(&shared.limits),
+        is_open: Default::default(),
+        offences: AtomicU32::new(0),
+    });
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_uni() => match stream {
+                Ok(stream) => {
+                    readers.spawn(read_lane(Arc::clone(&link), stream));
+                }
+                Err(_) => break,
+            },
+            Some(_) = readers.join_next() => {}
+        }
+    }
+    let mut incoming = peer.incoming();
+    if link.offences.load(Ordering::Relaxed) == 0 && since.elapsed() >= FORGIVEN_AFTER {
+        incoming.penalties = 0;
+    }
+    let is_newest = |newest: &Connection| newest.stable_id() == connection.stable_id();
+    if incoming.newest.as_ref().is_some_and(is_newest) {
+        incoming.newest = None;
+        peer.meters
+            .is_connected_to_us
+            .store(false, Ordering::Relaxed);
+    }
+}
+
+/// Lets the connection in unless the peer is shut out. It replaces an older one: a peer that
+/// restarted dials before we notice that its old connection is dead.
+fn admit(peer: &Peer, connection: &Connection) -> bool {
+    let mut incoming = peer.incoming();
+    if incoming
+        .shut_out_until
+        .is_some_and(|until| Instant::now() < until)
+    {
+        peer.meters.refused_in_penalty.add(1);
+        return false;
+    }
+    if let Some(older) = incoming.newest.replace(connection.clone()) {
+        older.close(code::REPLACED, b"a newer connection took its place");
+    }
+    true
+}
+
+async fn send_welcome(connection: &Connection) -> Result<quinn::SendStream, quinn::WriteError> {
+    let mut stream = connection.open_uni().await?;
+    stream.write_all(frame::WELCOME).await?;
+    // The stream is ours and open.
+    let _ = stream.finish();
+    Ok(stream)
+}
+
+/// Delivers the frames of one stream.
+async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
+    let mut number = [0];
+    if stream.read_exact(&mut number).await.is_err() {
+        return;
+    }
+    let lane = Lane::from_number(number[0])
+        .filter(|lane| !link.is_open[lane.index()].swap(true, Ordering::AcqRel));
+    let Some(lane) = lane else {
+        let _ = stream.stop(code::UNEXPECTED);
+        return link.offence("a stream for no lane, or a second one for a lane");
+    };
+    let meters = link.peer.meters.lane(lane);
+    let limits = &link.shared.limits;
+    loop {
+        match frame::read(&mut stream, lane, &link.budgets, limits).await {
+            Ok(Read::Frame(bytes, permit)) => {
+                meters.frames_in.add(1);
+                meters.bytes_in.add(bytes.len() as u64);
+                link.shared.inbox.frame(link.peer.id, lane, bytes, permit);
+            }
+            Ok(Read::Oversized(length)) => {
+                let count = link.peer.meters.oversized.add(1);
+                if is_logged(count) {
+                    tracing::warn!(peer = %link.peer.id, lane = lane.name(), length, count, "frame refused: it is longer than its lane takes");
+                }
+                // First free the lane, then tell the peer, which opens a new stream.
+                link.is_open[lane.index()].store(false, Ordering::Release);
+                let _ = stream.stop(code::OVERSIZED);
+                return link.offence("frames longer than their lane takes");
+            }
+            Ok(Read::End) | Err(_) => {
+                link.is_open[lane.index()].store(false, Ordering::Release);
+                return;
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Counts against the peer. After too many the connection is closed, and the peer stays
+    /// outside for a while, each time longer.
+    fn offence(&self, what: &str) {
+        let limits = &self.shared.limits;
+        let offences = self.offences.fetch_add(1, Ordering::Relaxed) + 1;
+        if offences != limits.offences_max {
+            return;
+        }
+        let mut incoming = self.peer.incoming();
+        let factor = 1_u32 << incoming.penalties.min(16);
+        let pause = (limits.penalty_min * factor).min(limits.penalty_max);
+        incoming.penalties = incoming.penalties.saturating_add(1);
+        incoming.shut_out_until = Some(Instant::now() + pause);
+        drop(incoming);
+        self.peer.meters.cut_off.add(1);
+        tracing::warn!(peer = %self.peer.id, pause_ms = pause.as_millis() as u64, "peer cut off: {what}");
+        self.connection
+            .close(code::CUT_OFF, b"the peer broke the rules");
+    }
+}
+
+impl Peer {
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        // Each statement leaves it whole.
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,322 @@
+//! Known answers that other implementations wrote.
+//!
+//! They lie in a folder beside the repository, one sub-folder per family, and are not part of it.
+//! The environment variable `POLITY_SHARED_VECTORS` names the folder; without it, it is
+//! `../shared/vectors` as seen from the workspace.
+//!
+//! A test that cannot find its answers must not look as if it had passed, which the standard test
+//! harness has no way to say at run time. Test targets that need them are therefore declared with
+//! `harness = false` and call [`run`]:
+//!
+//! ```no_run
+//! use polity_testkit::vectors::{self, File, Test};
+//!
+//! fn sums(file: &File) -> usize {
+//!     let cases = file.cases("sums");
+//!     for case in cases {
+//!         assert_eq!(case["a"].as_u64(), case["b"].as_u64(), "{case}");
+//!     }
+//!     cases.len()
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     vectors::run("polity", &[Test { name: "sums", check: sums }])
+//! }
+//! ```
+
+use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs, io};
+
+/// Names the folder of the families.
+const FOLDER_VARIABLE: &str = "POLITY_SHARED_VECTORS";
+
+/// Exit code of the standard harness after a failure.
+const EXIT_FAILED: u8 = 101;
+
+/// A file of known answers.
+#[derive(Debug)]
+pub struct File {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// Its content.
+    pub content: Value,
+}
+
+impl File {
+    /// The cases of a list; none if the file has no such list.
+    pub fn cases(&self, list: &str) -> &[Value] {
+        self.content[list].as_array().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A check over each file of a family.
+#[derive(Clone, Copy, Debug)]
+pub struct Test {
+    /// Name in the output.
+    pub name: &'static str,
+    /// Panics at the first wrong answer, else says how many cases of this file it checked. A file
+    /// with other matters has none; a family without any case is a failure.
+    pub check: fn(&File) -> usize,
+}
+
+/// Reads every JSON file of a family, in the order of their paths, or nothing if there is no such
+/// family.
+///
+/// # Errors
+///
+/// If a file cannot be read or is no JSON.
+pub fn family(name: &str) -> io::Result<Option<Vec<File>>> {
+    let folder = folder().join(name);
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let mut paths = Vec::new();
+    collect(&folder, &mut paths)?;
+    paths.sort();
+    let files = paths.into_iter().map(|path| {
+        let text = fs::read_to_string(&path)?;
+        let content = serde_json::from_str(&text)
+            .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+        Ok(File { path, content })
+    });
+    files.collect::<io::Result<_>>().map(Some)
+}
+
+/// Runs tests over a family in the manner of the standard harness: same lines, same filters, same
+/// exit code. An absent family shows each of them as ignored.
+pub fn run(name: &str, tests: &[Test]) -> ExitCode {
+    let selection = Selection::from_arguments(env::args().skip(1));
+    let selected: Vec<Test> = tests
+        .iter()
+        .copied()
+        .filter(|test| selection.contains(test.name))
+        .collect();
+    if selection.is_listing {
+        for test in &selected {
+            println!("{}: test", test.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let files = family(name);
+    println!("\nrunning {} tests", selected.len());
+    let mut summary = Summary::default();
+    for test in &selected {
+        let outcome = match &files {
+            Ok(Some(files)) => outcome(*test, files),
+            Ok(None) => Outcome::Ignored,
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        summary.add(test.name, &outcome);
+    }
+    summary.print(tests.len() - selected.len());
+    if summary.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_FAILED)
+    }
+}
+
+fn folder() -> PathBuf {
+    env::var_os(FOLDER_VARIABLE).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
+        PathBuf::from,
+    )
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, paths)?;
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Ignored,
+    Failed(String),
+}
+
+fn outcome(test: Test, files: &[File]) -> Outcome {
+    let mut count = 0;
+    for file in files {
+        match catch_unwind(AssertUnwindSafe(|| (test.check)(file))) {
+            Ok(cases) => count += cases,
+            // The panic hook has printed the reason.
+            Err(_) => return Outcome::Failed(format!("in {}", file.path.display())),
+        }
+    }
+    if count == 0 {
+        return Outcome::Failed("the family is there, but has no case for this test".to_owned());
+    }
+    Outcome::Passed
+}
+
+#[derive(Default)]
+struct Summary {
+    passed: usize,
+    ignored: usize,
+    failed: Vec<String>,
+}
+
+impl Summary {
+    fn add(&mut self, name: &str, outcome: &Outcome) {
+        let word = match outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                "ok"
+            }
+            Outcome::Ignored => {
+                self.ignored += 1;
+                "ignored, shared vectors not found"
+            }
+            Outcome::Failed(reason) => {
+                self.failed.push(format!("{name}: {reason}"));
+                "FAILED"
+            }
+        };
+        println!("test {name} ... {word}");
+    }
+
+    fn print(&self, filtered_out: usize) {
+        if !self.failed.is_empty() {
+            println!("\nfailures:");
+            for failure in &self.failed {
+                println!("    {failure}");
+            }
+        }
+        let word = if self.failed.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        println!(
+            "\ntest result: {word}. {} passed; {} failed; {} ignored; 0 measured; {filtered_out} filtered out\n",
+            self.passed,
+            self.failed.len(),
+            self.ignored,
+        );
+    }
+}
+
+/// Which tests the command line asks for, in the words of the standard harness.
+#[derive(Default)]
+struct Selection {
+    filters: Vec<String>,
+    skipped: Vec<String>,
+    is_exact: bool,
+    is_listing: bool,
+    /// Only tests that are marked as ignored in the source, of which there are none here.
+    is_ignored_only: bool,
+}
+
+impl Selection {
+    fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Self {
+        let mut selection = Self::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--exact" => selection.is_exact = true,
+                "--list" => selection.is_listing = true,
+                "--ignored" => selection.is_ignored_only = true,
+                "--skip" => selection.skipped.extend(arguments.next()),
+                // Options of the standard harness with a value that means nothing here.
+                "--test-threads" | "--format" | "--color" | "--logfile" | "-Z" => {
+                    arguments.next();
+                }
+                option if option.starts_with('-') => {}
+                _ => selection.filters.push(argument),
+            }
+        }
+        selection
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        let matches = |pattern: &String| {
+            if self.is_exact {
+                name == pattern
+            } else {
+                name.contains(pattern.as_str())
+            }
+        };
+        !self.is_ignored_only
+            && (self.filters.is_empty() || self.filters.iter().any(matches))
+            && !self.skipped.iter().any(matches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> File {
+        File {
+            path: PathBuf::from("test.json"),
+            content: serde_json::from_str(text).unwrap(),
+        }
+    }
+
+    fn check(file: &File) -> usize {
+        let cases = file.cases("cases");
+        for case in cases {
+            assert!(case.as_bool().unwrap(), "{case}");
+        }
+        cases.len()
+    }
+
+    const TEST: Test = Test {
+        name: "truth",
+        check,
+    };
+
+    #[test]
+    fn a_test_passes_if_some_case_ran_and_none_failed() {
+        let (good, bad) = (
+            file(r#"{"cases": [true]}"#),
+            file(r#"{"cases": [true, false]}"#),
+        );
+        let other = file(r#"{"other": 1}"#);
+        assert_eq!(
+            outcome(TEST, &[]),
+            Outcome::Failed("the family is there, but has no case for this test".to_owned(),)
+        );
+        assert!(matches!(outcome(TEST, &[file("{}")]), Outcome::Failed(_)));
+        assert_eq!(outcome(TEST, &[other, good]), Outcome::Passed);
+        assert_eq!(
+            outcome(TEST, &[bad]),
+            Outcome::Failed("in test.json".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_command_line_selects_as_in_the_standard_harness() {
+        let contains = |line: &str, name: &str| {
+            Selection::from_arguments(line.split_whitespace().map(str::to_owned)).contains(name)
+        };
+        assert!(contains("", "merkle_roots"));
+        assert!(contains(
+            "--nocapture --test-threads 1 roots",
+            "merkle_roots"
+        ));
+        assert!(!contains("--exact roots", "merkle_roots"));
+        assert!(!contains("--skip roots", "merkle_roots"));
+        assert!(!contains("other", "merkle_roots"));
+        assert!(!contains("--ignored", "merkle_roots"));
+    }
+
+    #[test]
+    fn a_family_that_is_not_there_is_none() {
+        assert!(family("no-such-family").unwrap().is_none());
+    }
+}

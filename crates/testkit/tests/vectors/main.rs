@@ -1,0 +1,31 @@
+//! Every vector file of the workspace, answered by the crates.
+//!
+//! To add a topic: a function that lists the cases, a function that answers an input, a line in
+//! [`TOPICS`], and `cargo xtask vectors --write <crate>/<topic>.v1.json`.
+
+mod crypto;
+mod fields;
+mod merkle;
+mod types;
+
+use polity_testkit::topic::{Topic, settle};
+
+const TOPICS: &[Topic] = &[
+    types::AMOUNT,
+    types::WIRE,
+    crypto::PREIMAGE,
+    crypto::KEY,
+    crypto::CHAIN,
+    crypto::ED25519,
+    merkle::ROOT,
+    merkle::INCLUSION,
+    merkle::CONSISTENCY,
+];
+
+#[test]
+fn every_file_agrees_with_the_crates() {
+    match settle(TOPICS) {
+        Ok(reports) => println!("{}", reports.join("\n")),
+        Err(problems) => panic!("{problems}"),
+    }
+}
