@@ -166,7 +166,7 @@ fn dependencies(mode: Mode) -> Result<Finding, Failure> {
         let reason = "cargo-deny is not installed: cargo install --locked cargo-deny";
         return Ok(Finding::Skipped(reason.to_owned()));
     }
-    mode.run(cargo("deny").args(["--offline", "check", "bans", "licenses", "sources"]))
+    mode.run(cargo("deny").args(["--locked", "check", "bans", "licenses", "sources"]))
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ mod tests {
             "target/homely",
             "https://docs.rs/polity",
             "a TLS session",
-            "root/leaf",
+            "polity/ledger/root/v1",
             "workroom",
         ] {
             assert_eq!(complaints(line).next(), None, "{line}");

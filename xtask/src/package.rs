@@ -72,6 +72,9 @@ fn examine(package: &Package, unpublished: &[&str]) -> Vec<String> {
             problems.push(format!("`{field}` is missing"));
         }
     }
+    if !package.has_docs_rs() {
+        problems.push("`[package.metadata.docs.rs]` is missing".to_owned());
+    }
     let readme = package.folder().join(package.field("readme"));
     if !readme.is_file() {
         problems.push(format!("{} does not exist", readme.display()));

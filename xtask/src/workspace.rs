@@ -184,6 +184,11 @@ impl Package {
             .is_none_or(|registries| !registries.is_empty())
     }
 
+    /// Whether its manifest says how docs.rs shall build its pages.
+    pub(crate) fn has_docs_rs(&self) -> bool {
+        self.0["metadata"]["docs"]["rs"].is_object()
+    }
+
     /// Packages of this workspace that it needs outside tests and build scripts.
     pub(crate) fn imports(&self) -> Vec<&str> {
         let dependencies = self.0["dependencies"].as_array().map(Vec::as_slice);

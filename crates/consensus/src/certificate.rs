@@ -62,7 +62,9 @@ impl core::fmt::Debug for SignerSet {
 
 /// Signatures of several members over one preimage: a bitmap and the signatures one after the
 /// other, in the order of the table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct MultiSignature {
     /// Who signed.
     pub signers: SignerSet,

@@ -152,7 +152,9 @@ impl CommitteeTable {
 
     /// Whether all members weigh the same.
     pub fn is_equal_weight(&self) -> bool {
-        self.rows.iter().all(|row| row.weight == self.rows[0].weight)
+        self.rows
+            .iter()
+            .all(|row| row.weight == self.rows[0].weight)
     }
 
     /// Whether `id` is a member.
@@ -224,7 +226,9 @@ mod tests {
         CommitteeError::Dominant { id: ReplicaId::new(4), faulty_max: Weight::new(1) }
     )]
     fn fb_1_refuses(#[case] rows: &[(u32, u64, u64)], #[case] expected: CommitteeError) {
-        let rows = rows.iter().map(|(id, key, weight)| member(*id, *key, *weight));
+        let rows = rows
+            .iter()
+            .map(|(id, key, weight)| member(*id, *key, *weight));
         assert_eq!(CommitteeTable::new(rows), Err(expected));
     }
 

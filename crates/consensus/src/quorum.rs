@@ -96,10 +96,16 @@ mod tests {
         let t = Thresholds::new(Weight::new(w));
         let (f, q) = (t.faulty_max().get(), t.quorum().get());
         // Written with additions, so that it is another computation than the one under test.
-        assert!(3 * f < w && w <= 3 * f + 3, "F is the largest below a third of {w}");
+        assert!(
+            3 * f < w && w <= 3 * f + 3,
+            "F is the largest below a third of {w}"
+        );
         assert!(q + q > w + f, "two quorums of {w} share more than F");
         assert!(q + f <= w, "the honest of {w} are a quorum");
-        assert!(2 * (q - 1) <= w + f, "Q is the smallest such weight for {w}");
+        assert!(
+            2 * (q - 1) <= w + f,
+            "Q is the smallest such weight for {w}"
+        );
     }
 
     #[test]

@@ -109,8 +109,16 @@ mod tests {
         let good = signer.sign(&preimage(1));
         let bad = signer.sign(&preimage(2));
         for _ in 0..3 {
-            assert!(checker.check(signer.public_key(), &preimage(1), &good).is_ok());
-            assert!(checker.check(signer.public_key(), &preimage(1), &bad).is_err());
+            assert!(
+                checker
+                    .check(signer.public_key(), &preimage(1), &good)
+                    .is_ok()
+            );
+            assert!(
+                checker
+                    .check(signer.public_key(), &preimage(1), &bad)
+                    .is_err()
+            );
         }
         assert_eq!(checker.checked(), 1 + 3);
     }
@@ -120,14 +128,26 @@ mod tests {
         let signer = StubSigner::new(1);
         let mut checker = Checker::new(StubVerifier, 2);
         let own = checker.sign(&signer, &preimage(0));
-        assert!(checker.check(signer.public_key(), &preimage(0), &own).is_ok());
+        assert!(
+            checker
+                .check(signer.public_key(), &preimage(0), &own)
+                .is_ok()
+        );
         assert_eq!(checker.checked(), 0);
         for number in 1..=2 {
             let signature = signer.sign(&preimage(number));
-            assert!(checker.check(signer.public_key(), &preimage(number), &signature).is_ok());
+            assert!(
+                checker
+                    .check(signer.public_key(), &preimage(number), &signature)
+                    .is_ok()
+            );
         }
         assert_eq!(checker.accepted.len(), 2);
-        assert!(checker.check(signer.public_key(), &preimage(0), &own).is_ok());
+        assert!(
+            checker
+                .check(signer.public_key(), &preimage(0), &own)
+                .is_ok()
+        );
         assert_eq!(checker.checked(), 3);
     }
 }

@@ -73,20 +73,22 @@ impl Verifier for Ed25519Verifier {
         preimage: &Preimage,
         signature: &Signature,
     ) -> Result<(), VerifyError> {
-        let signature = ed25519_dalek::Signature::from_slice(signature.as_slice())
-            .map_err(|_| VerifyError)?;
-        let message = preimage.as_slice();
         let known = (key.suite() == Suite::Ed25519)
             .then(|| self.parsed.get(key.key_bytes()))
             .flatten();
+        let (message, signature) = (preimage.as_slice(), signature.as_slice());
         match known {
-            Some(parsed) => parsed.verify_strict(message, &signature),
-            None => parse(key)
-                .map_err(|_| VerifyError)?
-                .verify_strict(message, &signature),
+            Some(parsed) => verify_bytes(parsed, message, signature),
+            None => verify_bytes(&parse(key).map_err(|_| VerifyError)?, message, signature),
         }
-        .map_err(|_| VerifyError)
     }
+}
+
+/// The predicate itself, over bytes, for a key that [`parse`] let through.
+fn verify_bytes(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+    let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| VerifyError)?;
+    key.verify_strict(message, &signature)
+        .map_err(|_| VerifyError)
 }
 
 fn parse(key: &PublicKey) -> Result<VerifyingKey, KeyError> {
@@ -104,3 +106,6 @@ fn parse(key: &PublicKey) -> Result<VerifyingKey, KeyError> {
     }
     Ok(parsed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,8 @@
 use crate::{
     KeyError, Preimage, PublicKey, Signature, Signer, Suite, Verifier, VerifyError, domain,
 };
-use alloc::vec::Vec;
-use core::fmt;
 use ::hmac::{Hmac, KeyInit, Mac};
+use core::fmt;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -43,11 +42,15 @@ impl LinkKey {
         Self { keyed, label }
     }
 
-    fn authenticator(&self, preimage: &Preimage) -> Vec<u8> {
-        let mut mac = self.keyed.clone();
-        mac.update(preimage.as_slice());
-        mac.finalize().into_bytes().to_vec()
+    fn authenticator(&self, preimage: &Preimage) -> [u8; 32] {
+        authenticator(&self.keyed, preimage.as_slice())
     }
+}
+
+fn authenticator(keyed: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+    let mut mac = keyed.clone();
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for LinkKey {
@@ -93,6 +96,7 @@ impl Verifier for LinkKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     #[test]
     fn a_link_key_works_for_its_direction_and_purpose_alone() {
@@ -103,14 +107,68 @@ mod tests {
         let other = LinkKey::derive(&secret, b"thor", b"sprout", "answer");
         let preimage = Preimage::new(domain::TEST).u64(1);
         let signature = forth.sign(&preimage);
-        assert!(same.verify(forth.public_key(), &preimage, &signature).is_ok());
+        assert!(
+            same.verify(forth.public_key(), &preimage, &signature)
+                .is_ok()
+        );
         for wrong in [&back, &other] {
-            assert!(wrong.verify(wrong.public_key(), &preimage, &signature).is_err());
-            assert!(wrong.verify(forth.public_key(), &preimage, &signature).is_err());
+            assert!(
+                wrong
+                    .verify(wrong.public_key(), &preimage, &signature)
+                    .is_err()
+            );
+            assert!(
+                wrong
+                    .verify(forth.public_key(), &preimage, &signature)
+                    .is_err()
+            );
         }
         let changed = Preimage::new(domain::TEST).u64(2);
-        assert!(same.verify(forth.public_key(), &changed, &signature).is_err());
+        assert!(
+            same.verify(forth.public_key(), &changed, &signature)
+                .is_err()
+        );
         let short = Signature::new(&signature.as_slice()[..31]);
         assert!(same.verify(forth.public_key(), &preimage, &short).is_err());
+    }
+
+    fn keyed(key: &[u8]) -> Hmac<Sha256> {
+        Hmac::new_from_slice(key).unwrap()
+    }
+
+    /// RFC 4231, section 4. Its fifth case is about truncation, which we never do.
+    #[rstest]
+    #[case::case_1(&[0x0b; 20], b"Hi There",
+        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7")]
+    #[case::case_2(
+        b"Jefe",
+        b"what do ya want for nothing?",
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    )]
+    #[case::case_3(&[0xaa; 20], &[0xdd; 50],
+        "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe")]
+    #[case::case_4(&core::array::from_fn::<u8, 25, _>(|index| index as u8 + 1), &[0xcd; 50],
+        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b")]
+    #[case::case_6(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First",
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54")]
+    #[case::case_7(&[0xaa; 131], b"This is a test using a larger than block-size key and a larger \
+than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+        "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2")]
+    fn agrees_with_rfc_4231(#[case] key: &[u8], #[case] message: &[u8], #[case] expected: &str) {
+        let expected: [u8; 32] = polity_types::decode_hex(expected).unwrap();
+        assert_eq!(authenticator(&keyed(key), message), expected);
+    }
+
+    #[test]
+    fn a_link_key_is_hkdf_of_the_secret_with_both_ends_and_the_purpose() {
+        let secret = [7; 32];
+        let link = LinkKey::derive(&secret, b"thor", b"sprout", "request");
+        // RFC 5869: extract with a salt of zeros, then one round of expansion.
+        let extracted = authenticator(&keyed(&[0; 32]), &secret);
+        let info = b"polity/link/v1\0\x04\0\0\0thor\x06\0\0\0sprout\x07\0\0\0request\x01";
+        let key = authenticator(&keyed(&extracted), info);
+        let preimage = Preimage::new(domain::TEST).u64(1);
+        let expected = authenticator(&keyed(&key), preimage.as_slice());
+        assert_eq!(link.sign(&preimage).as_slice(), expected);
     }
 }

@@ -92,3 +92,55 @@ impl Preimage {
         Blake3Digest::new(*blake3::hash(&self.bytes).as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain;
+    use alloc::string::ToString;
+    use rstest::rstest;
+
+    /// FIPS 180-4, examples of SHA-256; BLAKE3, its published test vectors and `b3sum`.
+    #[rstest]
+    #[case::empty(
+        b"",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    )]
+    #[case::abc(
+        b"abc",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+    )]
+    #[case::two_blocks(
+        b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+        "c19012cc2aaf0dc3d8e5c45a1b79114d2df42abb2a410bf54be09e891af06ff8"
+    )]
+    fn digests_agree_with_their_standards(
+        #[case] bytes: &[u8],
+        #[case] sha256: &str,
+        #[case] blake3: &str,
+    ) {
+        let preimage = Preimage {
+            bytes: bytes.to_vec(),
+        };
+        assert_eq!(preimage.sha256().to_string(), sha256);
+        assert_eq!(preimage.blake3().to_string(), blake3);
+    }
+
+    #[test]
+    fn cr_2_fields_have_one_layout() {
+        let preimage = Preimage::new(domain::TEST)
+            .u8(1)
+            .u32(2)
+            .u64(3)
+            .u128(4)
+            .array(&[5, 6])
+            .bytes(&[7, 8, 9]);
+        let mut expected = b"polity/test/v1\0\x01\x02\0\0\0\x03\0\0\0\0\0\0\0\x04".to_vec();
+        expected.extend([0; 15]);
+        expected.extend([5, 6, 3, 0, 0, 0, 7, 8, 9]);
+        assert_eq!(preimage.as_slice(), expected);
+    }
+}

@@ -16,7 +16,8 @@ impl StubSigner {
     pub fn new(number: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&number.to_le_bytes());
-        let key = PublicKey::new(Suite::Stub, &bytes).expect("32 bytes are the length of the suite");
+        let key =
+            PublicKey::new(Suite::Stub, &bytes).expect("32 bytes are the length of the suite");
         Self { key }
     }
 }

@@ -9,7 +9,7 @@
 //! Applying, validating and choosing are one procedure; they differ in what happens to a
 //! transaction that may not stand where it stands, and to the changes in the end.
 
-use crate::execute::Block;
+use crate::execute::{Block, Hint};
 use crate::state::{Change, Entry, LockState, State};
 use crate::{Inadmissible, LockId, Outcome, Receipt, SignedTransaction, TransactionId};
 use alloc::collections::BTreeSet;
@@ -38,6 +38,7 @@ impl State {
         block: &Block,
         index: u32,
         transaction: &SignedTransaction,
+        hint: Hint,
         undecided: &mut BTreeSet<TransactionId>,
     ) -> Result<Receipt, Inadmissible> {
         let id = transaction.id();
@@ -62,7 +63,7 @@ impl State {
         let mark = self.changes.0.len();
         let count = transaction.transaction().commands.len() as u8;
         for item in 0..count {
-            match self.execute(block, transaction, item) {
+            match self.execute(block, transaction, item, hint) {
                 Ok(Some(lock)) if count == 1 => receipt.outcome = Ok(Outcome::Locked(lock)),
                 Ok(_) => {}
                 Err(rejection) => {

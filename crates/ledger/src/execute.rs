@@ -1,14 +1,14 @@
 //! What each command does. Validation first, in the order of [`Rejection`]; then the change.
 
 use crate::state::{
-    Account, Balance, CHANGES_MAX, Change, Lock, LockState, MINTED_MAX, PLATFORMS_MAX,
+    Account, Accounts, Balance, CHANGES_MAX, Change, Lock, LockState, MINTED_MAX, PLATFORMS_MAX,
     PendingChange, Platform, State, Wide,
 };
 use crate::{
     Address, Command, CommitteeChange, LockId, PlatformName, Rejection, SignedTransaction,
 };
 use alloc::boxed::Box;
-use polity_crypto::{PublicKey, Sha256Digest};
+use polity_crypto::{PublicKey, Sha256Digest, Verified};
 use polity_types::{Amount, Height, Time};
 
 /// Where and when a block happens.
@@ -20,7 +20,59 @@ pub(crate) struct Block {
     pub(crate) fee_receiver: Option<u32>,
 }
 
+/// Slots of payer and payee of a transaction's first command, if they were looked up ahead and
+/// existed then. An account that exists keeps its slot, so a hint is never wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hint {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+impl Hint {
+    /// Nothing was looked up.
+    pub(crate) const NONE: Self = Self {
+        from: Accounts::NONE,
+        to: Accounts::NONE,
+    };
+}
+
 impl State {
+    /// Transactions whose accounts are looked up together.
+    pub(crate) const HINTS_AT_ONCE: usize = 64;
+
+    /// Looks up payers and payees ahead.
+    pub(crate) fn hints(
+        &self,
+        transactions: &[&Verified<SignedTransaction>],
+    ) -> [Hint; Self::HINTS_AT_ONCE] {
+        let mut from: [&[u8]; Self::HINTS_AT_ONCE] = [&[]; Self::HINTS_AT_ONCE];
+        let mut to = from;
+        for (place, transaction) in transactions.iter().take(Self::HINTS_AT_ONCE).enumerate() {
+            if let Some(
+                Command::Transfer {
+                    from: payer,
+                    to: payee,
+                    ..
+                }
+                | Command::Lock {
+                    from: payer,
+                    to: payee,
+                    ..
+                },
+            ) = transaction.transaction().commands.first()
+            {
+                from[place] = payer.as_str().as_bytes();
+                to[place] = payee.as_str().as_bytes();
+            }
+        }
+        let from = self.accounts.find_all(&from);
+        let to = self.accounts.find_all(&to);
+        core::array::from_fn(|place| Hint {
+            from: from[place],
+            to: to[place],
+        })
+    }
+
     /// Applies one command, or refuses it and changes nothing. `item` is its place in the
     /// transaction. Answers with the lock it made, if it made one.
     pub(crate) fn execute(
@@ -28,7 +80,9 @@ impl State {
         block: &Block,
         transaction: &SignedTransaction,
         item: u8,
+        hint: Hint,
     ) -> Result<Option<LockId>, Rejection> {
+        let hint = if item == 0 { hint } else { Hint::NONE };
         let done = |()| None;
         let keys = transaction.fingerprints();
         match &transaction.transaction().commands[usize::from(item)] {
@@ -37,7 +91,8 @@ impl State {
                 .map(done),
             Command::CloseAccount { account } => self.close_account(block, keys, account).map(done),
             Command::Transfer { from, to, amount } => {
-                self.transfer(block, keys, from, to, *amount).map(done)
+                let (from, to) = self.check_payment(keys, from, to, *amount, hint)?;
+                self.transfer(block, from, to, *amount).map(done)
             }
             Command::Lock {
                 from,
@@ -45,7 +100,8 @@ impl State {
                 amount,
                 expires,
             } => {
-                let (from, to) = self.check_lock(block, keys, from, to, *amount, *expires)?;
+                let (from, to) = self.check_payment(keys, from, to, *amount, hint)?;
+                self.check_lock(block, from, *amount, *expires)?;
                 let id = LockId::derive(&transaction.id(), item);
                 self.lock(block, id, from, to, *amount, *expires);
                 Ok(Some(id))
@@ -162,12 +218,10 @@ impl State {
     fn transfer(
         &mut self,
         block: &Block,
-        keys: &[Sha256Digest],
-        from: &Address,
-        to: &Address,
+        from: u32,
+        to: u32,
         amount: Amount,
     ) -> Result<(), Rejection> {
-        let (from, to) = self.check_payment(keys, from, to, amount)?;
         self.check_not_frozen(from)?;
         self.check_available(from, amount)?;
         // From here on the command succeeds.
@@ -179,13 +233,10 @@ impl State {
     fn check_lock(
         &self,
         block: &Block,
-        keys: &[Sha256Digest],
-        from: &Address,
-        to: &Address,
+        from: u32,
         amount: Amount,
         expires: Time,
-    ) -> Result<(u32, u32), Rejection> {
-        let (from, to) = self.check_payment(keys, from, to, amount)?;
+    ) -> Result<(), Rejection> {
         self.check_not_frozen(from)?;
         if amount < self.parameters.min_lock {
             return Err(Rejection::AmountBelowMinimum);
@@ -204,7 +255,7 @@ impl State {
         if !has_room && self.reusable(block).is_none() {
             return Err(Rejection::LocksFull);
         }
-        Ok((from, to))
+        Ok(())
     }
 
     fn lock(&mut self, block: &Block, id: LockId, from: u32, to: u32, amount: Amount, expires: Time) {
@@ -458,6 +509,7 @@ impl State {
         from: &Address,
         to: &Address,
         amount: Amount,
+        hint: Hint,
     ) -> Result<(u32, u32), Rejection> {
         if amount.is_zero() {
             return Err(Rejection::ZeroAmount);
@@ -465,8 +517,12 @@ impl State {
         if from == to {
             return Err(Rejection::SameAccount);
         }
-        let payer = self.find(from)?;
-        let payee = self.find(to)?;
+        let find = |slot: u32, address| match slot {
+            Accounts::NONE => self.find(address),
+            slot => Ok(slot),
+        };
+        let payer = find(hint.from, from)?;
+        let payee = find(hint.to, to)?;
         self.check_open(payer)?;
         self.check_open(payee)?;
         check_key(keys, &self.accounts.get(payer).owner)?;

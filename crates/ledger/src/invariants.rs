@@ -3,6 +3,7 @@
 use crate::state::LockState;
 use crate::{Address, Ledger, LockId};
 use alloc::vec;
+use alloc::vec::Vec;
 use polity_types::Amount;
 
 /// An invariant does not hold: the state is damaged, or there is a mistake in this crate.
@@ -146,7 +147,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn open_locks(&self) -> Result<alloc::vec::Vec<Open>, InvariantError> {
+    fn open_locks(&self) -> Result<Vec<Open>, InvariantError> {
         let count = self.state.accounts.len();
         let mut sums = vec![Open::default(); count];
         let mut open = 0;

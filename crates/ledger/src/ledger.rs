@@ -1,6 +1,6 @@
 //! The ledger as its callers see it.
 
-use crate::execute::Block;
+use crate::execute::{Block, Hint};
 use crate::receipt::receipts_root;
 use crate::state::{
     AccountView, AuthorityKeys, Balance, LockView, PendingChange, Platform, PlatformView, State,
@@ -166,7 +166,10 @@ impl Ledger {
                 continue;
             }
             let index = selection.taken.len() as u32;
-            match self.state.run(&block, index, transaction, &mut undecided) {
+            match self
+                .state
+                .run(&block, index, transaction, Hint::NONE, &mut undecided)
+            {
                 Ok(_) => {
                     selection.taken.push(place);
                     length = with_it;
@@ -233,12 +236,16 @@ impl Ledger {
         let expired = self.state.expire(&block);
         let mut undecided = BTreeSet::new();
         let mut receipts = Vec::with_capacity(transactions.len());
-        for (index, transaction) in (0..).zip(transactions) {
-            let receipt = self
-                .state
-                .run(&block, index, transaction, &mut undecided)
-                .map_err(|reason| BlockError::Transaction { index, reason })?;
-            receipts.push(receipt);
+        for chunk in transactions.chunks(State::HINTS_AT_ONCE) {
+            let hints = self.state.hints(chunk);
+            for (transaction, hint) in chunk.iter().zip(hints) {
+                let index = receipts.len() as u32;
+                let receipt = self
+                    .state
+                    .run(&block, index, transaction, hint, &mut undecided)
+                    .map_err(|reason| BlockError::Transaction { index, reason })?;
+                receipts.push(receipt);
+            }
         }
         Ok(Applied { receipts, expired })
     }
@@ -404,7 +411,6 @@ impl State {
             id: lock.id,
             from: self.accounts.address(lock.from),
             to: self.accounts.address(lock.to),
-            slots: (lock.from, lock.to),
             amount: Amount::from_units(lock.amount.get()),
             paid: Amount::from_units(lock.paid.get()),
             expires: lock.expires,

@@ -32,8 +32,7 @@ impl StateProof<AccountView> {
 }
 
 impl StateProof<LockView> {
-    /// The lock, if it is part of the state with this root. Its addresses are those of the account
-    /// proofs for [`LockView::slots`]; alone, this proof vouches for the slots.
+    /// The lock, if it is part of the state with this root.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ impl State {
         Sections {
             accounts: self.accounts.root(),
             accounts_len: self.accounts.len() as u64,
-            locks: self.locks.root(),
+            locks: self.locks.root(&self.accounts),
             locks_len: self.locks.len() as u64,
             platforms: self.platforms.root(),
             recent: self.recent.root(),

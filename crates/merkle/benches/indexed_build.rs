@@ -35,7 +35,29 @@ fn indexed_build(criterion: &mut Criterion) {
             }
         });
     });
+    group.bench_function("floor/flat_rows", |bencher| {
+        bencher.iter_batched(
+            || (),
+            |()| flat_rows(leaves.clone()),
+            BatchSize::PerIteration,
+        );
+    });
     group.finish();
+}
+
+/// The same nodes in one vector per level: hashing, and memory that is touched for the first time.
+fn flat_rows(leaves: Vec<Sha256Digest>) -> Vec<Vec<Sha256Digest>> {
+    let mut rows = vec![leaves];
+    while let Some(below) = rows.last()
+        && below.len() > 1
+    {
+        let row = below
+            .chunks_exact(2)
+            .map(|pair| node_hash(&pair[0], &pair[1]))
+            .collect();
+        rows.push(row);
+    }
+    rows
 }
 
 criterion_group!(benches, indexed_build);

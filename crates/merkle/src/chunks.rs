@@ -93,6 +93,7 @@ mod tests {
 
     #[test]
     fn a_row_keeps_its_digests_and_wastes_one_chunk_at_most() {
+        assert_eq!(size_of::<Pair>(), 2 * Sha256Digest::LENGTH);
         let mut row = Chunks::default();
         let count = 6 * CHUNK_LENGTH + 7;
         for number in 0..count {

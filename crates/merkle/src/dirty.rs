@@ -106,12 +106,11 @@ mod tests {
             let mut set = DirtySet::default();
             let mut model = BTreeSet::new();
             for operation in operations {
-                match operation {
-                    Some(slot) => {
-                        set.insert(slot);
-                        model.insert(slot);
-                    }
-                    None => prop_assert_eq!(set.pop_first(), model.pop_first()),
+                if let Some(slot) = operation {
+                    set.insert(slot);
+                    model.insert(slot);
+                } else {
+                    prop_assert_eq!(set.pop_first(), model.pop_first());
                 }
             }
             while let Some(slot) = model.pop_first() {

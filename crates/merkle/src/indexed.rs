@@ -6,12 +6,12 @@
 //! has arrived, and only then:
 //!
 //! ```text
-//! changed leaves   1         2         6
-//! each climbs      -    0..2    -      6..8, 4..8, 0..8
-//!                            2..4, 0..4
+//! leaf 1 changed, 2 is next    hashes 0..2
+//! leaf 2 changed, 6 is next    hashes 2..4, 0..4
+//! leaf 6 changed, the last     hashes 6..8, 4..8, 0..8
 //! ```
 //!
-//! Walking takes no memory, and a tree without changes answers at once.
+//! The walk takes no memory, and a tree without changes answers at once.
 
 use crate::append::depth;
 use crate::chunks::Chunks;
@@ -27,7 +27,7 @@ const CAPACITY_MAX: u64 = 1 << 28;
 
 /// A tree over slots that are appended and changed, never removed.
 ///
-/// It takes 64 bytes per leaf, and 32 KiB per level at most beyond that.
+/// It takes 64 bytes per leaf, and beyond that 32 KiB per level and half a byte per leaf at most.
 #[derive(Clone)]
 pub struct IndexedTree {
     /// Leaves first. A row has half as many nodes as the one below it, rounded up; a node without

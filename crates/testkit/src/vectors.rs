@@ -1,8 +1,8 @@
 //! Known answers that other implementations wrote.
 //!
 //! They lie in a folder beside the repository, one sub-folder per family, and are not part of it.
-//! The environment variable `POLITY_SHARED_VECTORS` names the folder; without it, it is
-//! `../shared/vectors` as seen from the workspace.
+//! The environment variable `POLITY_SHARED_VECTORS` names the folder, as seen from the workspace;
+//! without it, it is `../shared/vectors`.
 //!
 //! A test that cannot find its answers must not look as if it had passed, which the standard test
 //! harness has no way to say at run time. Test targets that need them are therefore declared with
@@ -120,10 +120,9 @@ pub fn run(name: &str, tests: &[Test]) -> ExitCode {
 }
 
 fn folder() -> PathBuf {
-    env::var_os(FOLDER_VARIABLE).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
-        PathBuf::from,
-    )
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Tests run in the folder of their crate; a relative path is meant as seen from the workspace.
+    workspace.join(env::var_os(FOLDER_VARIABLE).unwrap_or_else(|| "../shared/vectors".into()))
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {

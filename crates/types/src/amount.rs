@@ -114,7 +114,11 @@ impl FromStr for Amount {
         if whole.is_empty() || part.is_empty() {
             return Err(AmountError::NoDigits);
         }
-        if !whole.bytes().chain(part.bytes()).all(|c| c.is_ascii_digit()) {
+        if !whole
+            .bytes()
+            .chain(part.bytes())
+            .all(|c| c.is_ascii_digit())
+        {
             return Err(AmountError::Character);
         }
         if part.len() > Self::PLACES as usize {

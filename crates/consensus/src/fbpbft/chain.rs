@@ -170,10 +170,9 @@ fn leader_draw(
         .sha256();
     // The digest as a big-endian number, modulo W.
     let total = u128::from(committee.total().get());
-    let mut point = digest
-        .as_bytes()
-        .iter()
-        .fold(0_u128, |rest, byte| (rest * 256 + u128::from(*byte)) % total);
+    let mut point = digest.as_bytes().iter().fold(0_u128, |rest, byte| {
+        (rest * 256 + u128::from(*byte)) % total
+    });
     for row in committee.rows() {
         let weight = u128::from(row.weight.get());
         if point < weight {

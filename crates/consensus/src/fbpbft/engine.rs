@@ -98,9 +98,7 @@ impl<S: Signer, V: Verifier> StateMachine for Engine<S, V> {
                 }],
             ),
             EngineInput::Applied(roots) => self.run(now, [Fact::Applied(roots)]),
-            EngineInput::WorkPending(is_pending) => {
-                self.run(now, [Fact::WorkPending(is_pending)])
-            }
+            EngineInput::WorkPending(is_pending) => self.run(now, [Fact::WorkPending(is_pending)]),
         }
     }
 

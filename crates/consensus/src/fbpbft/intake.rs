@@ -92,7 +92,11 @@ impl Intake {
             Message::Evidence(evidence) => {
                 // Heights far ahead have no committee yet, and known offences need no check.
                 let id = evidence.id(&machine.chain);
-                if id.height > machine.height().saturating_add(machine.config.heights_ahead_max) {
+                if id.height
+                    > machine
+                        .height()
+                        .saturating_add(machine.config.heights_ahead_max)
+                {
                     machine.drop_message(DropReason::Ahead);
                     Vec::new()
                 } else if machine.evidence.contains(&id) {
@@ -317,7 +321,12 @@ impl Intake {
             }
         }
         let bytes_max = machine.config.bytes_per_sender_max;
-        if !self.links.entry(link).or_default().keep_vote(vote, bytes_max) {
+        if !self
+            .links
+            .entry(link)
+            .or_default()
+            .keep_vote(vote, bytes_max)
+        {
             machine.drop_message(DropReason::BufferFull);
             return Vec::new();
         }
@@ -337,8 +346,12 @@ impl Intake {
         vote: Vote,
     ) -> Vec<Input> {
         let slot = (held.height, held.view, held.kind);
-        if Verified::check(Message::Vote(held.clone()), &machine.chain, &mut machine.checker)
-            .is_err()
+        if Verified::check(
+            Message::Vote(held.clone()),
+            &machine.chain,
+            &mut machine.checker,
+        )
+        .is_err()
         {
             // R11: the junk that came first gives way.
             let of_link = self.links.entry(link).or_default();

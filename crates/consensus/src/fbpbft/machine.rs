@@ -400,7 +400,10 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             }
         }
         if let Some(own) = self.round.view_changes.get(&self.id) {
-            messages.extend(own.range(view..).map(|(_, vc)| Message::ViewChange(vc.clone())));
+            messages.extend(
+                own.range(view..)
+                    .map(|(_, vc)| Message::ViewChange(vc.clone())),
+            );
         }
         if messages.is_empty() {
             return;
@@ -414,7 +417,13 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     /// The proposal that this replica sent in `view`, as it was sent.
     fn proposal_message(&self, view: View) -> Option<Message> {
         let pre_prepare = self.round.pre_prepares.get(&view)?.clone();
-        let block = self.round.blocks.get(&pre_prepare.digest)?.block.block().clone();
+        let block = self
+            .round
+            .blocks
+            .get(&pre_prepare.digest)?
+            .block
+            .block()
+            .clone();
         if view == View::ZERO {
             return Some(Message::Proposal(Proposal { pre_prepare, block }));
         }

@@ -58,7 +58,14 @@ impl Verify for PrePrepare {
     ) -> Result<(), VerifyError> {
         let leader = chain.leader(self.height, self.view);
         let preimage = Self::preimage(chain, self.height, self.view, &self.digest);
-        check(chain, self.height, leader, &preimage, &self.signature, checker)
+        check(
+            chain,
+            self.height,
+            leader,
+            &preimage,
+            &self.signature,
+            checker,
+        )
     }
 }
 
@@ -148,7 +155,14 @@ impl Verify for Vote {
             return Err(VerifyError);
         }
         let preimage = vote_preimage(chain, self.kind, self.height, self.view, &self.value);
-        check(chain, self.height, self.signer, &preimage, &self.signature, checker)
+        check(
+            chain,
+            self.height,
+            self.signer,
+            &preimage,
+            &self.signature,
+            checker,
+        )
     }
 }
 
@@ -264,7 +278,14 @@ impl ViewChange {
         checker: &mut Checker<V>,
     ) -> Result<(), VerifyError> {
         let preimage = Self::preimage(chain, self.height, self.view, self.prepared.as_ref());
-        check(chain, self.height, self.signer, &preimage, &self.signature, checker)
+        check(
+            chain,
+            self.height,
+            self.signer,
+            &preimage,
+            &self.signature,
+            checker,
+        )
     }
 
     /// Whether the certificate is the one that the claim is about, signatures apart.
@@ -378,7 +399,14 @@ impl NewView {
     ) -> Result<(), VerifyError> {
         let leader = chain.leader(self.height, self.view);
         let preimage = Self::preimage(chain, self.height, self.view, &self.digest());
-        check(chain, self.height, leader, &preimage, &self.signature, checker)
+        check(
+            chain,
+            self.height,
+            leader,
+            &preimage,
+            &self.signature,
+            checker,
+        )
     }
 }
 

@@ -157,16 +157,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     /// Remembers the first PRE-PREPARE of each view; a second one that differs is evidence.
-    pub(super) fn note_pre_prepare(
-        &mut self,
-        pre_prepare: &PrePrepare,
-        out: &mut Effects<Effect>,
-    ) {
-        let is_near = pre_prepare.view
-            <= self
-                .round
-                .view
-                .saturating_add(self.config.views_ahead_max);
+    pub(super) fn note_pre_prepare(&mut self, pre_prepare: &PrePrepare, out: &mut Effects<Effect>) {
+        let is_near =
+            pre_prepare.view <= self.round.view.saturating_add(self.config.views_ahead_max);
         match self.round.pre_prepares.get(&pre_prepare.view) {
             Some(first) if first.digest != pre_prepare.digest => {
                 let evidence = Evidence::TwoProposals(first.clone(), pre_prepare.clone());
@@ -398,13 +391,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     /// FB-6: with PREPAREs of a quorum, persists the certificate and sends COMMIT.
-    fn check_prepared(
-        &mut self,
-        now: Time,
-        view: View,
-        value: Value,
-        out: &mut Effects<Effect>,
-    ) {
+    fn check_prepared(&mut self, now: Time, view: View, value: Value, out: &mut Effects<Effect>) {
         if !self.is_quorum(VoteKind::Prepare, view, &value) {
             return;
         }
@@ -422,10 +409,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let digest = value.digest;
         // FB-6: this replica can show what it commits to.
         assert!(
-            self.round
-                .prepared
-                .as_ref()
-                .is_some_and(|p| p.view >= view),
+            self.round.prepared.as_ref().is_some_and(|p| p.view >= view),
             "COMMIT without a certificate of its view or a later one"
         );
         out.push(Effect::Persist(Record::CommitSent {
@@ -439,13 +423,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     /// FB-7: with COMMITs of a quorum, of any one view, the height is decided.
-    fn check_committed(
-        &mut self,
-        now: Time,
-        view: View,
-        value: Value,
-        out: &mut Effects<Effect>,
-    ) {
+    fn check_committed(&mut self, now: Time, view: View, value: Value, out: &mut Effects<Effect>) {
         if self.round.decision.is_none() && self.is_quorum(VoteKind::Commit, view, &value) {
             self.round.decision = Some(self.certificate(VoteKind::Commit, view, value));
             self.try_decide(now, out);

@@ -17,8 +17,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let contradiction = StartError::Contradiction(height);
         match record {
             Record::Block(block) => {
-                let sealed = SealedBlock::new(&self.chain, block)
-                    .map_err(|_| contradiction)?;
+                let sealed = SealedBlock::new(&self.chain, block).map_err(|_| contradiction)?;
                 let digest = sealed.digest();
                 // Whoever voted for it had the application judge it; a decided one is judged
                 // again, which costs little and trusts nothing.
@@ -42,7 +41,12 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 self.raise(view, true);
             }
             Record::Prepared(certificate) => {
-                if self.round.prepared.as_ref().is_none_or(|p| p.view < certificate.view) {
+                if self
+                    .round
+                    .prepared
+                    .as_ref()
+                    .is_none_or(|p| p.view < certificate.view)
+                {
                     self.round.prepared = Some(certificate);
                 }
             }

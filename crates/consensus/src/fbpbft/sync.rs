@@ -44,12 +44,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     /// FB-14: STATUS triggers help, never belief.
-    pub(super) fn on_status(
-        &mut self,
-        now: Time,
-        from: ReplicaId,
-        status: &Status,
-    ) {
+    pub(super) fn on_status(&mut self, now: Time, from: ReplicaId, status: &Status) {
         self.note_height(now, from, status.height);
     }
 

@@ -64,7 +64,11 @@ pub fn justify<V: Verifier>(
     if !parts_are_here || !is_here(proposal.height, proposal.view) {
         return Err(Unjustified::Position);
     }
-    let signers: BTreeSet<_> = new_view.view_changes.iter().map(|part| part.signer).collect();
+    let signers: BTreeSet<_> = new_view
+        .view_changes
+        .iter()
+        .map(|part| part.signer)
+        .collect();
     if signers.len() != new_view.view_changes.len() {
         return Err(Unjustified::RepeatedSigner);
     }
@@ -77,8 +81,7 @@ pub fn justify<V: Verifier>(
         .verify(chain, checker)
         .map_err(|_| Unjustified::Part)?;
     for part in &new_view.view_changes {
-        part.verify(chain, checker)
-            .map_err(|_| Unjustified::Part)?;
+        part.verify(chain, checker).map_err(|_| Unjustified::Part)?;
     }
     let claim = highest_claim(&new_view.view_changes);
     match claim {

@@ -104,10 +104,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 return;
             }
             Some(first) => {
-                let evidence = Evidence::TwoViewChanges(
-                    claim_of(first.clone()),
-                    claim_of(view_change),
-                );
+                let evidence =
+                    Evidence::TwoViewChanges(claim_of(first.clone()), claim_of(view_change));
                 self.accuse(evidence, out);
                 return;
             }

@@ -98,22 +98,25 @@ impl AccountView {
             outgoing: self.outgoing_locks,
             incoming: self.incoming_locks,
         };
-        leaf(self.address.as_str(), &self.owner, flags, &balance)
+        let address = self.address.as_str().as_bytes();
+        leaf_hash(preimage(address, &self.owner, flags, &balance).as_slice())
     }
 }
 
-fn leaf(address: &str, owner: &Sha256Digest, flags: u8, balance: &Balance) -> Sha256Digest {
-    let preimage = Preimage::new(domain::ACCOUNT)
-        .bytes(address.as_bytes())
+fn preimage(address: &[u8], owner: &Sha256Digest, flags: u8, balance: &Balance) -> Preimage {
+    Preimage::new(domain::ACCOUNT)
+        .bytes(address)
         .array(owner.as_bytes())
         .u128(balance.total.get())
         .u128(balance.locked.get())
         .u32(balance.outgoing)
         .u32(balance.incoming)
         .u8(flags)
-        .u64(balance.changed);
-    leaf_hash(preimage.as_slice())
+        .u64(balance.changed)
 }
+
+/// Accounts that are read before the first of them is hashed.
+const LEAVES_AT_ONCE: usize = 64;
 
 /// Every account, by slot and by address.
 #[derive(Clone)]
@@ -130,6 +133,9 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
+    /// Stands for no slot; `accounts_max` keeps it from being one.
+    pub(crate) const NONE: u32 = u32::MAX;
+
     pub(crate) fn new(seed: &Seed) -> Self {
         Self {
             slots: Vec::new(),
@@ -152,10 +158,41 @@ impl Accounts {
     }
 
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
-        let text = address.as_str().as_bytes();
+        self.find_text(address.as_str().as_bytes())
+    }
+
+    fn find_text(&self, text: &[u8]) -> Option<u32> {
+        if text.is_empty() {
+            return None;
+        }
         self.index
             .find(self.hash.hash(text), |&slot| self.text(slot) == text)
             .copied()
+    }
+
+    /// The slots of many addresses, `NONE` for those that have none; an empty text has none.
+    ///
+    /// One look-up waits for memory four times in a row: table, slot, address, balance. Here every
+    /// step is taken for all addresses before the next one, so that the waiting overlaps.
+    pub(crate) fn find_all<const N: usize>(&self, texts: &[&[u8]; N]) -> [u32; N] {
+        let hashes = texts.map(|text| self.hash.hash(text));
+        // The first entry under a hash is nearly always the one.
+        let mut slots = hashes.map(|hash| self.index.iter_hash(hash).next().copied());
+        let starts = slots.map(|slot| slot.map(|slot| self.get(slot).text_start as usize));
+        for ((text, slot), start) in texts.iter().zip(&mut slots).zip(starts) {
+            let is_hit = start.is_some_and(|start| {
+                slot.is_some_and(|slot| usize::from(self.get(slot).text_length) == text.len())
+                    && self.arena[start..].starts_with(text)
+            });
+            if !is_hit {
+                *slot = None;
+            }
+        }
+        let mut out = [Self::NONE; N];
+        for (index, slot) in slots.into_iter().enumerate() {
+            out[index] = slot.or_else(|| self.find_text(texts[index])).unwrap_or(Self::NONE);
+        }
+        out
     }
 
     pub(crate) fn get(&self, slot: u32) -> &Account {
@@ -242,39 +279,44 @@ impl Accounts {
     /// Root over all accounts in slot order; hashes the changed ones once (LG-10).
     pub(crate) fn root(&mut self) -> Sha256Digest {
         let known = self.tree.len();
-        for slot in core::mem::take(&mut self.dirty) {
-            // A slot that was opened and taken back is gone, or is another account by now.
-            let Some(account) = self.slots.get_mut(slot as usize) else {
-                continue;
-            };
-            account.flags &= !Account::DIRTY;
-            if u64::from(slot) < known {
-                let leaf = self.leaf(slot);
+        let mut dirty = core::mem::take(&mut self.dirty);
+        // In order, neighbours share pages and nodes.
+        dirty.sort_unstable();
+        for chunk in dirty.chunks(LEAVES_AT_ONCE) {
+            // Reading all of them first lets their memory arrive while the others are read.
+            let leaves: Vec<_> = chunk
+                .iter()
+                .filter_map(|&slot| {
+                    // A slot that was opened and taken back is gone, or is another account now.
+                    let account = self.slots.get_mut(slot as usize)?;
+                    account.flags &= !Account::DIRTY;
+                    (u64::from(slot) < known).then(|| (slot, self.preimage(slot)))
+                })
+                .collect();
+            for (slot, preimage) in leaves {
                 self.tree
-                    .set(u64::from(slot), leaf)
+                    .set(u64::from(slot), leaf_hash(preimage.as_slice()))
                     .expect("the slot is below the length of the tree");
             }
         }
         for slot in known as u32..self.slots.len() as u32 {
-            let leaf = self.leaf(slot);
-            self.tree.push(leaf);
+            let preimage = self.preimage(slot);
+            self.tree.push(leaf_hash(preimage.as_slice()));
         }
         self.tree.root()
     }
 
     /// The tree after [`root`](Self::root), for proofs.
     pub(crate) fn tree(&mut self) -> &mut IndexedTree {
-        self.root();
         &mut self.tree
     }
 
-    fn leaf(&self, slot: u32) -> Sha256Digest {
+    fn preimage(&self, slot: u32) -> Preimage {
         let account = self.get(slot);
-        let text = core::str::from_utf8(self.text(slot)).expect("only addresses enter the arena");
-        leaf(text, &account.owner, account.flags & Account::SHOWN, &account.balance)
+        preimage(self.text(slot), &account.owner, account.flags & Account::SHOWN, &account.balance)
     }
 
-    fn text(&self, slot: u32) -> &[u8] {
+    pub(super) fn text(&self, slot: u32) -> &[u8] {
         text_of(&self.slots, &self.arena, slot)
     }
 

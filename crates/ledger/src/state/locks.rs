@@ -6,7 +6,7 @@
 //! was settled learns how.
 
 use super::hash::KeyedHash;
-use super::{Wide, reserve};
+use super::{Accounts, Wide, reserve};
 use crate::{Address, LockId};
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -58,8 +58,6 @@ pub struct LockView {
     pub from: Address,
     /// The payee.
     pub to: Address,
-    /// Slots of payer and payee.
-    pub slots: (u32, u32),
     /// What it reserves or reserved.
     pub amount: Amount,
     /// What the payee got.
@@ -75,29 +73,31 @@ pub struct LockView {
 }
 
 impl LockView {
-    /// Leaf of the locks tree. It names payer and payee by their slots; the addresses are beside
-    /// it for people, and [`StateProof`](crate::StateProof) proves the accounts when they matter.
+    /// Leaf of the locks tree.
     pub fn leaf(&self) -> Sha256Digest {
-        leaf(&Lock {
+        let lock = Lock {
             id: self.id,
             amount: Wide::new(self.amount.units()),
             paid: Wide::new(self.paid.units()),
             expires: self.expires,
             settled_at: self.settled_at.get(),
             sequence: self.sequence,
-            from: self.slots.0,
-            to: self.slots.1,
+            // The leaf has the addresses in the place of the slots.
+            from: 0,
+            to: 0,
             state: self.state,
             is_dirty: false,
-        })
+        };
+        leaf(&lock, self.from.as_str().as_bytes(), self.to.as_str().as_bytes())
     }
 }
 
-fn leaf(lock: &Lock) -> Sha256Digest {
+/// Addresses stand in the leaf, so that a proof of a lock says who pays whom.
+fn leaf(lock: &Lock, from: &[u8], to: &[u8]) -> Sha256Digest {
     let preimage = Preimage::new(domain::LOCK)
         .array(lock.id.as_bytes())
-        .u32(lock.from)
-        .u32(lock.to)
+        .bytes(from)
+        .bytes(to)
         .u128(lock.amount.get())
         .u128(lock.paid.get())
         .u64(lock.expires.as_millis())
@@ -279,7 +279,7 @@ impl Locks {
     }
 
     /// Root over all locks in slot order; hashes the changed ones once (LG-10).
-    pub(crate) fn root(&mut self) -> Sha256Digest {
+    pub(crate) fn root(&mut self, accounts: &Accounts) -> Sha256Digest {
         let known = self.tree.len();
         for slot in core::mem::take(&mut self.dirty) {
             // A slot that was made and taken back is gone, or is another lock by now.
@@ -288,20 +288,20 @@ impl Locks {
             };
             lock.is_dirty = false;
             if u64::from(slot) < known {
+                let leaf = leaf_of(lock, accounts);
                 self.tree
-                    .set(u64::from(slot), leaf(&self.slots[slot as usize]))
+                    .set(u64::from(slot), leaf)
                     .expect("the slot is below the length of the tree");
             }
         }
         for lock in &self.slots[known as usize..] {
-            self.tree.push(leaf(lock));
+            self.tree.push(leaf_of(lock, accounts));
         }
         self.tree.root()
     }
 
     /// The tree after [`root`](Self::root), for proofs.
     pub(crate) fn tree(&mut self) -> &mut IndexedTree {
-        self.root();
         &mut self.tree
     }
 
@@ -337,4 +337,8 @@ impl Locks {
             + super::tree_bytes(&self.tree)
             + self.dirty.capacity() * size_of::<u32>()
     }
+}
+
+fn leaf_of(lock: &Lock, accounts: &Accounts) -> Sha256Digest {
+    leaf(lock, accounts.text(lock.from), accounts.text(lock.to))
 }

@@ -116,6 +116,10 @@ impl Offences {
         self.seen.contains(evidence)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Sha256Digest> {
         self.order.iter()
     }

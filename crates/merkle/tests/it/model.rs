@@ -102,7 +102,7 @@ pub(crate) fn roots(
 
 /// The largest power of two smaller than `size`.
 fn split(size: u64) -> u64 {
-    1 << (63 - (size - 1).leading_zeros())
+    1 << (size - 1).ilog2()
 }
 
 fn node(left: &Sha256Digest, right: &Sha256Digest) -> Sha256Digest {

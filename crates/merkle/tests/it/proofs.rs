@@ -226,6 +226,29 @@ fn impossible_numbers_are_refused(#[case] index: u64, #[case] size: u64) {
     }
 }
 
+#[rstest]
+#[case::older_is_larger(2, 1)]
+#[case::more_than_counted(1, SIZE_MAX + 1)]
+#[case::more_than_counted_from_nothing(0, SIZE_MAX + 1)]
+#[case::more_than_counted_twice(SIZE_MAX + 1, SIZE_MAX + 1)]
+fn impossible_sizes_are_refused(#[case] old_size: u64, #[case] new_size: u64) {
+    for length in 0..=PATH_MAX {
+        let path = vec![Sha256Digest::ZERO; length];
+        // The roots that the path would lead to, if the sizes were taken at their word.
+        let old_root = if old_size == 0 { empty_root() } else { leaf(0) };
+        let roots = (old_size > 0 && old_size < new_size)
+            .then(|| model::roots((old_size, new_size), &path, Some(&old_root)))
+            .flatten();
+        let (old_root, new_root) = roots.unwrap_or((old_root, old_root));
+        let proof = ConsistencyProof {
+            old_size,
+            new_size,
+            path,
+        };
+        assert!(proof.verify(&old_root, &new_root).is_err(), "{proof:?}");
+    }
+}
+
 #[test]
 fn the_largest_tree_has_proofs_of_at_most_the_largest_path() {
     let zero = Sha256Digest::ZERO;

@@ -405,7 +405,7 @@ impl Transport {
         let socket = UdpSocket::bind(listen).map_err(listen_error)?;
         let address = socket.local_addr().map_err(listen_error)?;
         let endpoint = quinn::Endpoint::new(
-            tls::endpoint_config(&seed),
+            tls::endpoint_config(&seed)?,
             Some(server),
             socket,
             Arc::new(quinn::TokioRuntime),

@@ -189,7 +189,7 @@ async fn three_nodes_exchange_frames_on_all_lanes() {
 async fn order_holds_within_a_lane_for_small_and_large_frames() {
     let (a, mut b) = pair().await;
     let size = |number: u32| {
-        if number % 7 == 0 {
+        if number.is_multiple_of(7) {
             200_000
         } else {
             4 + number as usize
@@ -252,6 +252,8 @@ async fn a_full_lane_that_nobody_reads_does_not_hold_up_votes() {
     }
     let sync = Lane::Sync.index();
     a.until(|counters| counters.peers[&B].lanes[sync].waiting_frames == 2)
+        .await;
+    b.until(|counters| counters.peers[&A].lanes[sync].frames_in == 1)
         .await;
     for number in 0..100 {
         a.send(B, Lane::Votes, &[number]);
@@ -432,8 +434,8 @@ async fn oversized_frames_close_the_stream_and_then_the_door() {
     let members = members(2);
     let mut a = Node::start(Config {
         limits: Limits {
-            penalty_min: Duration::from_secs(3_600),
-            penalty_max: Duration::from_secs(3_600),
+            penalty_min: Duration::from_hours(1),
+            penalty_max: Duration::from_hours(1),
             ..Limits::default()
         },
         ..config(A, &members)
@@ -542,31 +544,69 @@ async fn links_come_back_after_a_peer_restarts() {
     assert_eq!(a.peer(B).connects, 3);
 }
 
-/// A process that is killed says nothing. Its endpoint stays silent here because its runtime is
-/// gone, and the next process has the same key and port.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Two nodes with links, each in a runtime of its own. A node whose runtime is gone says nothing any
+/// more, like a process that was killed.
+fn pair_apart(
+    members: &[Member],
+    limits: impl Fn(&mut Limits),
+) -> [(tokio::runtime::Runtime, Node); 2] {
+    let mut nodes = [A, B].map(|own| {
+        let runtime = runtime();
+        let node = runtime.block_on(async {
+            let mut config = config(own, members);
+            limits(&mut config.limits);
+            Node::start(config)
+        });
+        (runtime, node)
+    });
+    for ((runtime, node), peer) in nodes.iter_mut().zip([B, A]) {
+        runtime.block_on(node.connected(peer));
+    }
+    nodes
+}
+
 #[test]
-fn links_come_back_after_a_peer_is_killed() {
-    let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+fn a_killed_peer_is_noticed_by_its_silence() {
     let members = members(2);
-    let (ours, theirs) = (runtime(), runtime());
-    let mut a = ours.block_on(async { Node::start(config(A, &members)) });
-    let mut b = theirs.block_on(async { Node::start(config(B, &members)) });
-    ours.block_on(a.connected(B));
-    theirs.block_on(b.connected(A));
-    // Nobody drives the endpoint any more, so nothing is sent on the way out.
-    theirs.shutdown_background();
-    std::mem::forget(b);
+    let [(ours, mut a), (theirs, b)] = pair_apart(&members, |_| {});
+    theirs.shutdown_timeout(PATIENCE);
     let down = ours.block_on(a.next());
     assert!(
-        matches!(down, Event::Disconnected { peer: B, .. }),
+        matches!(&down, Event::Disconnected { peer: B, reason } if reason == "timed out"),
         "{down:?}"
     );
+    drop(b);
+}
+
+#[test]
+fn a_killed_peer_says_so_when_it_is_back() {
+    let members = members(2);
+    // Silence alone would be noticed after an hour.
+    let [(ours, mut a), (theirs, b)] = pair_apart(&members, |limits| {
+        limits.keep_alive = Duration::from_millis(50);
+        limits.idle_timeout = Duration::from_hours(1);
+    });
+    theirs.shutdown_timeout(PATIENCE);
+    drop(b);
+    ours.block_on(async {
+        let mut b = Node::start_again(B, &members).await;
+        let down = a.next().await;
+        assert!(
+            matches!(&down, Event::Disconnected { peer: B, reason } if reason == "reset by peer"),
+            "{down:?}"
+        );
+        a.connected(B).await;
+        a.send(B, Lane::Votes, b"again");
+        assert_eq!(b.frame().await, (A, Lane::Votes, b"again".to_vec()));
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@
 use super::counters::{Refusal, RefusalMeters, is_logged};
 use super::{Lane, Limits, TransportError};
 use polity_crypto::{Preimage, PublicKey, Suite, domain};
-use polity_types::{ChainId, ReplicaId, Seed};
+use polity_types::{ChainId, ReplicaId, Seed, Stream};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -22,6 +22,7 @@ use rustls::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A `SubjectPublicKeyInfo` of an Ed25519 key, up to the key (RFC 8410, section 4).
@@ -157,9 +158,15 @@ impl Identity {
 
 /// Derives the key of stateless resets from the node's secret. After a restart the node can tell
 /// its peers that their old connections are dead, and they need not wait for the timeout.
-pub(super) fn endpoint_config(seed: &[u8; 32]) -> quinn::EndpointConfig {
+pub(super) fn endpoint_config(seed: &[u8; 32]) -> Result<quinn::EndpointConfig, TransportError> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::General(format!("the system has no randomness: {error}")))?;
+    let ids = ConnectionIds(Seed::new(random).stream());
     let key = Seed::new(*seed).fork("polity/node/transport-reset/v1");
-    quinn::EndpointConfig::new(Arc::new(ResetKey(key)))
+    let mut config = quinn::EndpointConfig::new(Arc::new(ResetKey(key)));
+    config.cid_generator(move || Box::new(ids.clone()));
+    Ok(config)
 }
 
 /// The member whose key the other end of a connection proved.
@@ -193,7 +200,7 @@ fn parameters(limits: &Limits, streams: u32) -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
         // Members are near each other more often than on other continents; a wrong guess costs a
         // repeated packet.
-        .initial_rtt(std::time::Duration::from_millis(100));
+        .initial_rtt(Duration::from_millis(100));
     config
 }
 
@@ -337,6 +344,32 @@ impl ClientCertVerifier for MemberKeys {
 
     fn requires_raw_public_keys(&self) -> bool {
         true
+    }
+}
+
+/// Random ids of connections. The default ones are recognized by the process that made them alone,
+/// and packets with others are ignored; but a process that restarted has to answer those of its
+/// predecessor with a reset.
+#[derive(Clone)]
+struct ConnectionIds(Stream);
+
+impl ConnectionIds {
+    const LENGTH: usize = 8;
+}
+
+impl quinn::ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        let mut id = [0; Self::LENGTH];
+        self.0.fill(&mut id);
+        quinn::ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
     }
 }
 

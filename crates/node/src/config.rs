@@ -1,0 +1,495 @@
+//! `node.toml`: what one node does that its federation need not agree on.
+
+use crate::journal::RECORD_BYTES_MAX;
+use crate::transport::{self, Lane};
+use polity_consensus::fbpbft;
+use polity_replica::{Genesis, GenesisMember, PoolConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// Name of the configuration in a node's directory.
+pub const FILE_NAME: &str = "node.toml";
+
+/// Largest configuration that is read, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The whole configuration of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Which member of the genesis this node is.
+    pub name: String,
+    /// Links to the other members.
+    pub network: Network,
+    /// The HTTP interface.
+    pub api: Api,
+    /// What is kept on disk.
+    #[serde(default)]
+    pub storage: Storage,
+    /// Timeouts of consensus.
+    #[serde(default)]
+    pub consensus: Consensus,
+    /// Transactions that wait.
+    #[serde(default)]
+    pub pool: Pool,
+    /// Signatures of transactions.
+    #[serde(default)]
+    pub verification: Verification,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// UDP address on which the other members reach this node (QUIC).
+    pub listen: SocketAddr,
+    /// Where the other members listen, by name.
+    #[serde(default)]
+    pub peers: BTreeMap<String, SocketAddr>,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// TCP address of the HTTP interface.
+    pub listen: SocketAddr,
+    /// Bytes of a request's body, at most.
+    #[serde(default = "default_body_bytes_max")]
+    pub body_bytes_max: usize,
+    /// Requests in progress, at most; further ones are answered with 503.
+    #[serde(default = "default_requests_max")]
+    pub requests_max: usize,
+    /// Connections at the same time; further ones wait.
+    #[serde(default = "default_connections_max")]
+    pub connections_max: usize,
+    /// Event streams at the same time; further ones are answered with 503.
+    #[serde(default = "default_streams_max")]
+    pub streams_max: usize,
+}
+
+const fn default_body_bytes_max() -> usize {
+    4 << 20
+}
+const fn default_requests_max() -> usize {
+    256
+}
+const fn default_connections_max() -> usize {
+    512
+}
+const fn default_streams_max() -> usize {
+    64
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// A snapshot of the ledger is taken every so many blocks; a restart replays what follows it.
+    pub snapshot_every_blocks: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            snapshot_every_blocks: 1_000,
+        }
+    }
+}
+
+/// `[consensus]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Consensus {
+    /// How long the first leader of a height has, in milliseconds.
+    pub timeout_base_ms: u64,
+    /// The longest that a later leader has, in milliseconds.
+    pub timeout_max_ms: u64,
+}
+
+impl Default for Consensus {
+    fn default() -> Self {
+        Self {
+            timeout_base_ms: 1_000,
+            timeout_max_ms: 60_000,
+        }
+    }
+}
+
+/// `[pool]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Transactions, at most.
+    pub transactions_max: usize,
+    /// Bytes of transactions, at most.
+    pub bytes_max: usize,
+    /// Transactions of one account, at most.
+    pub per_account_max: usize,
+    /// Transactions of clients are gathered for so many milliseconds before they are sent on.
+    pub gather_ms: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let pool = PoolConfig::default();
+        Self {
+            transactions_max: pool.count_max,
+            bytes_max: pool.bytes_max,
+            per_account_max: pool.per_account_max,
+            gather_ms: 1,
+        }
+    }
+}
+
+/// `[verification]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Verification {
+    /// Threads that verify signatures of transactions; 0 takes one for each core, four at most.
+    pub threads: usize,
+}
+
+/// Why a node cannot run with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The text is no configuration. The message names line and field.
+    #[error("{path}: {message}")]
+    Toml {
+        /// The file.
+        path: String,
+        /// What the parser says.
+        message: String,
+    },
+    /// The genesis is no JSON of the right shape. The message names line and field.
+    #[error("{path}: {source}")]
+    Json {
+        /// The file.
+        path: String,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A field has a value that makes no sense.
+    #[error("`{field}` {problem}")]
+    Field {
+        /// The field, with its table.
+        field: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The genesis makes no sense.
+    #[error("genesis: {0}")]
+    Genesis(#[from] polity_replica::GenesisError),
+}
+
+/// A field that makes no sense.
+fn bad(field: &str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Field {
+        field: field.to_owned(),
+        problem: problem.into(),
+    }
+}
+
+impl NodeConfig {
+    /// Reads a configuration.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(path, FILE_BYTES_MAX)?;
+        Self::parse(&text).map_err(|message| ConfigError::Toml {
+            path: path.display().to_string(),
+            message,
+        })
+    }
+
+    /// Reads a configuration from its text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
+    /// The configuration as a file for people, every field explained.
+    pub fn to_text(&self) -> String {
+        let mut peers = String::new();
+        for (name, address) in &self.network.peers {
+            peers += &format!("{} = \"{address}\"\n", toml_key(name));
+        }
+        format!(
+            "# Configuration of one Polity node.\n\
+             \n\
+             # Which member of genesis.json this node is.\n\
+             name = {name}\n\
+             \n\
+             [network]\n\
+             # UDP address on which the other members reach this node (QUIC).\n\
+             listen = \"{listen}\"\n\
+             \n\
+             # Where the other members listen, by name.\n\
+             [network.peers]\n\
+             {peers}\
+             \n\
+             [api]\n\
+             # TCP address of the HTTP interface. It has no passwords: keep it on loopback, or put a\n\
+             # proxy in front of it.\n\
+             listen = \"{api}\"\n\
+             # Bytes of a request's body, at most.\n\
+             body_bytes_max = {body}\n\
+             # Requests in progress, at most; further ones are answered with 503.\n\
+             requests_max = {requests}\n\
+             # Connections at the same time; further ones wait.\n\
+             connections_max = {connections}\n\
+             # Event streams at the same time; further ones are answered with 503.\n\
+             streams_max = {streams}\n\
+             \n\
+             [storage]\n\
+             # A snapshot of the ledger is taken every so many blocks; a restart replays what follows.\n\
+             snapshot_every_blocks = {snapshot}\n\
+             \n\
+             [consensus]\n\
+             # How long the first leader of a height has, in milliseconds.\n\
+             timeout_base_ms = {base}\n\
+             # The longest that a later leader has, in milliseconds.\n\
+             timeout_max_ms = {max}\n\
+             \n\
+             [pool]\n\
+             # Transactions that wait for a block: how many, how many bytes, how many of one account.\n\
+             transactions_max = {pool_count}\n\
+             bytes_max = {pool_bytes}\n\
+             per_account_max = {pool_account}\n\
+             # Transactions of clients are gathered for so many milliseconds before they are sent on.\n\
+             gather_ms = {gather}\n\
+             \n\
+             [verification]\n\
+             # Threads that verify signatures of transactions; 0 takes one for each core, four at most.\n\
+             threads = {threads}\n",
+            name = toml_key(&self.name),
+            listen = self.network.listen,
+            api = self.api.listen,
+            body = self.api.body_bytes_max,
+            requests = self.api.requests_max,
+            connections = self.api.connections_max,
+            streams = self.api.streams_max,
+            snapshot = self.storage.snapshot_every_blocks,
+            base = self.consensus.timeout_base_ms,
+            max = self.consensus.timeout_max_ms,
+            pool_count = self.pool.transactions_max,
+            pool_bytes = self.pool.bytes_max,
+            pool_account = self.pool.per_account_max,
+            gather = self.pool.gather_ms,
+            threads = self.verification.threads,
+        )
+    }
+
+    /// Checks every field, by itself and against the genesis. Returns this node's row.
+    pub fn check<'a>(&self, genesis: &'a Genesis) -> Result<&'a GenesisMember, ConfigError> {
+        let own = genesis.member(&self.name).ok_or_else(|| {
+            let names: Vec<&str> = genesis.members.iter().map(|m| m.name.as_str()).collect();
+            bad(
+                "name",
+                format!(
+                    "is {:?}, which is no member of the genesis; its members are {}",
+                    self.name,
+                    names.join(", ")
+                ),
+            )
+        })?;
+        self.check_peers(genesis)?;
+        self.check_ranges()?;
+        if genesis.consensus.block_bytes_max > BLOCK_BYTES_MAX {
+            return Err(bad(
+                "consensus.block_bytes_max",
+                format!("of the genesis must be at most {BLOCK_BYTES_MAX}, what a journal record holds"),
+            ));
+        }
+        genesis
+            .consensus_config(&self.consensus_config())
+            .validate()
+            .map_err(|error| {
+                let field = match error.field {
+                    "timeout_base" => "consensus.timeout_base_ms",
+                    "timeout_max" => "consensus.timeout_max_ms",
+                    other => other,
+                };
+                bad(field, format!("must be {}", error.wanted))
+            })?;
+        Ok(own)
+    }
+
+    fn check_peers(&self, genesis: &Genesis) -> Result<(), ConfigError> {
+        for name in self.network.peers.keys() {
+            if *name == self.name {
+                return Err(bad(
+                    &format!("network.peers.{name}"),
+                    "is this node itself; remove the line",
+                ));
+            }
+            if genesis.member(name).is_none() {
+                return Err(bad(
+                    &format!("network.peers.{name}"),
+                    "names no member of the genesis; remove the line or correct the name",
+                ));
+            }
+        }
+        let missing = genesis
+            .members
+            .iter()
+            .find(|member| member.name != self.name && !self.network.peers.contains_key(&member.name));
+        match missing {
+            Some(member) => Err(bad(
+                &format!("network.peers.{}", member.name),
+                "is missing; say where that member listens",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_ranges(&self) -> Result<(), ConfigError> {
+        let hour = 3_600_000;
+        let rules = [
+            (
+                (64 << 10..=64 << 20).contains(&self.api.body_bytes_max),
+                "api.body_bytes_max",
+                "must be from 65536 to 67108864",
+            ),
+            (
+                (1..=65_536).contains(&self.api.requests_max),
+                "api.requests_max",
+                "must be from 1 to 65536",
+            ),
+            (
+                (1..=65_536).contains(&self.api.connections_max),
+                "api.connections_max",
+                "must be from 1 to 65536",
+            ),
+            (
+                (1..=65_536).contains(&self.api.streams_max),
+                "api.streams_max",
+                "must be from 1 to 65536",
+            ),
+            (
+                (1..=10_000_000).contains(&self.storage.snapshot_every_blocks),
+                "storage.snapshot_every_blocks",
+                "must be from 1 to 10000000",
+            ),
+            (
+                (1..=hour).contains(&self.consensus.timeout_base_ms),
+                "consensus.timeout_base_ms",
+                "must be from 1 to 3600000",
+            ),
+            (
+                (self.consensus.timeout_base_ms..=hour).contains(&self.consensus.timeout_max_ms),
+                "consensus.timeout_max_ms",
+                "must be from timeout_base_ms to 3600000",
+            ),
+            (
+                (1..=16_777_216).contains(&self.pool.transactions_max),
+                "pool.transactions_max",
+                "must be from 1 to 16777216",
+            ),
+            (
+                (65_536..=8 << 30).contains(&self.pool.bytes_max),
+                "pool.bytes_max",
+                "must be from 65536 to 8589934592",
+            ),
+            (
+                self.pool.per_account_max >= 1,
+                "pool.per_account_max",
+                "must be at least 1",
+            ),
+            (
+                self.pool.gather_ms <= 10_000,
+                "pool.gather_ms",
+                "must be at most 10000",
+            ),
+            (
+                self.verification.threads <= 256,
+                "verification.threads",
+                "must be at most 256",
+            ),
+        ];
+        match rules.into_iter().find(|(is_met, ..)| !is_met) {
+            Some((_, field, problem)) => Err(bad(field, problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn consensus_config(&self) -> fbpbft::Config {
+        fbpbft::Config {
+            timeout_base: Duration::from_millis(self.consensus.timeout_base_ms),
+            timeout_max: Duration::from_millis(self.consensus.timeout_max_ms),
+            ..fbpbft::Config::default()
+        }
+    }
+
+    /// Parameters of the replica.
+    pub fn replica_config(&self) -> polity_replica::Config {
+        polity_replica::Config {
+            consensus: self.consensus_config(),
+            pool: PoolConfig {
+                count_max: self.pool.transactions_max,
+                bytes_max: self.pool.bytes_max,
+                per_account_max: self.pool.per_account_max,
+            },
+            gather: Duration::from_millis(self.pool.gather_ms),
+            ..polity_replica::Config::default()
+        }
+    }
+
+    /// Parameters of the links: lanes that can carry the blocks of this federation.
+    pub fn transport_limits(&self, genesis: &Genesis) -> transport::Limits {
+        let mut limits = transport::Limits::default();
+        let message = genesis
+            .consensus_config(&self.consensus_config())
+            .message_bytes_max();
+        for lane in [Lane::Blocks, Lane::Sync] {
+            let lane = &mut limits.lanes[lane as usize];
+            lane.frame_bytes_max = lane.frame_bytes_max.max(message);
+            lane.queue_bytes_max = lane.queue_bytes_max.max(2 * message);
+            lane.inbox_bytes_max = lane.inbox_bytes_max.max(2 * message);
+        }
+        limits
+    }
+
+    /// Threads that verify transactions.
+    pub fn verification_threads(&self) -> usize {
+        match self.verification.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            threads => threads,
+        }
+    }
+}
+
+/// Largest block that fits a journal record.
+pub const BLOCK_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 - 1024;
+
+/// A name as a key or string of TOML.
+fn toml_key(name: &str) -> String {
+    toml::Value::String(name.to_owned()).to_string()
+}
+
+/// Reads a text file of bounded size.
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    use std::io::Read as _;
+    let error = |source| ConfigError::Read {
+        path: path.display().to_string(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(error)?;
+    let mut text = String::new();
+    file.take(bytes_max.saturating_add(1))
+        .read_to_string(&mut text)
+        .map_err(error)?;
+    if text.len() as u64 > bytes_max {
+        let reason = format!("the file is longer than {bytes_max} bytes");
+        return Err(error(std::io::Error::other(reason)));
+    }
+    Ok(text)
+}

@@ -1,0 +1,313 @@
+//! From the files of a data directory to a replica that goes on where it stopped.
+
+use super::{NodeReplica, Places};
+use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX};
+use crate::store::{self, BlockEntry, Store, StoreError};
+use polity_consensus::fbpbft::{self, Block, Header, VoteCertificate};
+use polity_crypto::Sha256Digest;
+use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
+use polity_ledger::Receipt;
+use polity_replica::{
+    Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
+    transaction_id,
+};
+use polity_types::{Height, Seed, wire};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Blocks that are put into the index in one commit while it is brought up to date.
+const INDEX_BATCH: usize = 256;
+
+/// Largest encoded head of a snapshot.
+const META_BYTES_MAX: usize = 1 << 20;
+
+/// Why a node cannot go on where it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The index cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The replica cannot be built from its records.
+    #[error(
+        "{0}; restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+    )]
+    Restore(#[from] RestoreError),
+    /// The journal holds something that is no record.
+    #[error(
+        "the journal holds something else than records at byte {offset}; use the program that wrote it"
+    )]
+    Record {
+        /// Where.
+        offset: u64,
+    },
+    /// There was no journal.
+    #[error(
+        "the journal is missing or empty; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+    )]
+    JournalLost,
+}
+
+/// A replica that goes on where it stopped.
+#[derive(Debug)]
+pub struct Recovered<F> {
+    /// The replica.
+    pub replica: NodeReplica,
+    /// Its journal, open for appending.
+    pub journal: Journal<F>,
+    /// Places of blocks that are not committed.
+    pub places: Places,
+    /// The last committed block's header and certificate.
+    pub last: Option<(Header, VoteCertificate)>,
+    /// Records that were read.
+    pub records: u64,
+    /// Blocks that were applied again.
+    pub replayed: u64,
+    /// Bytes of an interrupted write that were cut off.
+    pub torn_tail_bytes: u64,
+}
+
+/// What recovering needs to know beside the files.
+#[derive(Debug)]
+pub struct Basis<'a> {
+    /// What the founders agreed on.
+    pub genesis: &'a Genesis,
+    /// Parameters of the replica.
+    pub config: Config,
+    /// The node's key.
+    pub signer: Ed25519Signer,
+    /// The predicate of signatures.
+    pub verifier: Ed25519Verifier,
+    /// Keys private look-up tables.
+    pub index_seed: Seed,
+}
+
+/// Reads the journal, brings the index up to date and builds the replica.
+///
+/// `progress` is called with the number of records read so far.
+pub fn recover<F: FileLayer>(
+    file: F,
+    store: &Store,
+    basis: Basis<'_>,
+    mut progress: impl FnMut(u64),
+) -> Result<Recovered<F>, RecoverError> {
+    let chain = basis
+        .genesis
+        .chain()
+        .map_err(|error| RestoreError::from(polity_replica::GenesisError::from(error)))?;
+    let restorer = start(store, &basis)?;
+    let mut replay = Replay {
+        indexed: store.last_height()?.unwrap_or(Height::ZERO),
+        snapshot: restorer.height(),
+        restorer,
+        store,
+        places: Places::default(),
+        blocks: BTreeMap::new(),
+        batch: Vec::new(),
+        last: None,
+        records: 0,
+        replayed: 0,
+    };
+    let mut failure = None;
+    let (journal, recovery) = Journal::open(file, chain.id(), |offset, payload| {
+        if failure.is_some() {
+            return;
+        }
+        if let Err(error) = replay.record(offset, payload) {
+            failure = Some(error);
+        }
+        if replay.records % 1_024 == 0 {
+            progress(replay.records);
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let last = replay.last.as_ref().map_or(Height::ZERO, |(header, _)| header.height);
+    // A snapshot of blocks that the journal does not hold: it was replaced by another one.
+    if recovery.is_new || last < replay.snapshot {
+        return Err(RecoverError::JournalLost);
+    }
+    replay.put_batch()?;
+    progress(replay.records);
+    Ok(Recovered {
+        replica: replay.restorer.finish(basis.config, basis.signer)?,
+        journal,
+        places: replay.places,
+        last: replay.last,
+        records: replay.records,
+        replayed: replay.replayed,
+        torn_tail_bytes: recovery.torn_tail_bytes,
+    })
+}
+
+/// Starts from the newest snapshot, or from the genesis if there is none that can be used.
+fn start(store: &Store, basis: &Basis<'_>) -> Result<Restorer<Ed25519Verifier>, RecoverError> {
+    if let Some(snapshot) = store.latest_snapshot()?.and_then(decode_snapshot) {
+        let height = snapshot.meta.height;
+        let restored = Restorer::from_snapshot(
+            basis.genesis,
+            Purpose::Production,
+            basis.verifier.clone(),
+            basis.index_seed,
+            snapshot,
+        );
+        match restored {
+            Ok(restorer) => return Ok(restorer),
+            Err(error) => {
+                tracing::warn!(%height, %error, "replaying the whole journal instead");
+            }
+        }
+    }
+    let restorer = Restorer::new(
+        basis.genesis,
+        Purpose::Production,
+        basis.verifier.clone(),
+        basis.index_seed,
+    )?;
+    Ok(restorer)
+}
+
+/// A snapshot in the pieces that the store keeps: the head first, then the ledger's chunks.
+pub fn encode_snapshot(snapshot: Snapshot) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::with_capacity(1 + snapshot.chunks.len());
+    pieces.push(wire::encode(&snapshot.meta));
+    pieces.extend(snapshot.chunks);
+    pieces
+}
+
+/// The snapshot of stored pieces, if they are some.
+pub fn decode_snapshot(stored: store::Snapshot) -> Option<Snapshot> {
+    let mut pieces = stored.chunks.into_iter();
+    let meta: SnapshotMeta = wire::decode(&pieces.next()?, META_BYTES_MAX).ok()?;
+    Some(Snapshot {
+        meta,
+        chunks: pieces.collect(),
+    })
+}
+
+/// A block that waits to be put into the index.
+struct Indexed {
+    height: Height,
+    entry: BlockEntry,
+    transactions: Vec<[u8; 32]>,
+    receipts: Option<Vec<u8>>,
+}
+
+struct Replay<'a> {
+    restorer: Restorer<Ed25519Verifier>,
+    store: &'a Store,
+    places: Places,
+    /// The height up to which the index is complete.
+    indexed: Height,
+    /// The height of the snapshot that the restorer started from.
+    snapshot: Height,
+    /// Blocks of heights that the journal has not decided yet.
+    blocks: BTreeMap<(Height, Sha256Digest), Arc<Block>>,
+    batch: Vec<Indexed>,
+    last: Option<(Header, VoteCertificate)>,
+    records: u64,
+    replayed: u64,
+}
+
+impl Replay<'_> {
+    fn record(&mut self, offset: u64, payload: &[u8]) -> Result<(), RecoverError> {
+        self.records += 1;
+        let record: Record =
+            wire::decode(payload, RECORD_BYTES_MAX).map_err(|_| RecoverError::Record { offset })?;
+        self.places.record(offset, &record);
+        match &record {
+            Record::Consensus(fbpbft::Record::Block(block)) => {
+                let key = (block.header.height, block.header.digest());
+                self.blocks.insert(key, Arc::clone(block));
+            }
+            Record::Pooled(bytes) => {
+                // What a block below the snapshot holds needs no second verification.
+                let id = transaction_id(bytes.as_slice());
+                let place = match id {
+                    Some(id) => self.store.transaction(id.as_bytes())?,
+                    None => None,
+                };
+                if place.is_some_and(|(height, _)| height <= self.snapshot) {
+                    return Ok(());
+                }
+            }
+            Record::Consensus(_) => {}
+        }
+        let decided = match &record {
+            Record::Consensus(fbpbft::Record::Decided(certificate)) => Some(certificate.clone()),
+            Record::Consensus(_) | Record::Pooled(_) => None,
+        };
+        let committed = self.restorer.record(record)?;
+        self.replayed += u64::from(committed.is_some());
+        if let Some(certificate) = decided {
+            let receipts = committed.map(|committed| encode_receipts(&committed.receipts));
+            self.decided(certificate, receipts)?;
+        }
+        Ok(())
+    }
+
+    fn decided(
+        &mut self,
+        certificate: VoteCertificate,
+        receipts: Option<Vec<u8>>,
+    ) -> Result<(), RecoverError> {
+        let height = certificate.height;
+        let digest = certificate.value.digest;
+        let missing = RestoreError::MissingBlock { height, digest };
+        let entry = self.places.decide(height, digest).ok_or(missing.clone())?;
+        let block = self.blocks.remove(&(height, digest)).ok_or(missing)?;
+        self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
+        self.last = Some((block.header.clone(), certificate));
+        if height > self.indexed || (receipts.is_some() && height > self.snapshot) {
+            let transactions = block
+                .body
+                .transactions
+                .iter()
+                .filter_map(|bytes| transaction_id(bytes.as_slice()))
+                .map(|id| *id.as_bytes())
+                .collect();
+            self.batch.push(Indexed {
+                height,
+                entry,
+                transactions,
+                receipts,
+            });
+            if self.batch.len() >= INDEX_BATCH {
+                self.put_batch()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_batch(&mut self) -> Result<(), RecoverError> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.store.put_receipts(batch.iter().filter_map(|indexed| {
+            let receipts = indexed.receipts.as_deref()?;
+            Some((indexed.height, receipts))
+        }))?;
+        self.store.put_blocks(batch.iter().map(|indexed| {
+            (
+                indexed.height,
+                indexed.entry,
+                indexed.transactions.as_slice(),
+            )
+        }))?;
+        Ok(())
+    }
+}
+
+/// The receipts of a block as the index keeps them.
+pub fn encode_receipts(receipts: &[Receipt]) -> Vec<u8> {
+    wire::encode(receipts)
+}
+
+/// Receipts as the index keeps them.
+pub fn decode_receipts(bytes: &[u8]) -> Option<Vec<Receipt>> {
+    wire::decode(bytes, RECORD_BYTES_MAX).ok()
+}

@@ -1,0 +1,166 @@
+//! Reads a journal from its start to its end, and judges how it ends.
+
+use super::format::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, Salt, decode_header};
+use super::{FileLayer, JournalError, RECORD_BYTES_MAX};
+use polity_types::ChainId;
+
+/// How much is read ahead.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// What a walk through a journal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) salt: Salt,
+    /// Records from the start that hold.
+    pub(super) records: u64,
+    /// Where they end.
+    pub(super) end: u64,
+    /// Bytes behind the end, left by a write that a crash interrupted.
+    pub(super) torn_tail_bytes: u64,
+}
+
+/// Calls `visit` with offset and payload of each record, in order.
+///
+/// The walk stops at the first record that does not hold. If some later record proves that this one
+/// was durable once, the journal was damaged and the walk fails. Otherwise a crash interrupted the
+/// last batch, of which any part may have reached the disk in any order, and the rest is the torn
+/// tail.
+pub(super) fn scan<F: FileLayer>(
+    file: &mut F,
+    chain: ChainId,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<Scan, JournalError> {
+    let length = file.length().map_err(JournalError::read)?;
+    let mut window = Window::new(file, length);
+    let header = window.array::<HEADER_BYTES>(0)?;
+    let salt = decode_header(&header.ok_or(JournalError::NotAJournal)?, chain)?;
+    let mut scan = Scan {
+        salt,
+        records: 0,
+        end: HEADER_BYTES as u64,
+        torn_tail_bytes: 0,
+    };
+    while scan.end < length {
+        match record_at(&mut window, &salt, scan.end)? {
+            Some((header, payload)) if header.sequence == scan.records => {
+                visit(scan.end, payload);
+                scan.records += 1;
+                scan.end += (RECORD_HEADER_BYTES + payload.len()) as u64;
+            }
+            _ => {
+                refuse_damage(&mut window, &scan)?;
+                scan.torn_tail_bytes = length - scan.end;
+                break;
+            }
+        }
+    }
+    Ok(scan)
+}
+
+/// Fails if a record behind the end proves that the record at the end was durable.
+fn refuse_damage<F: FileLayer>(
+    window: &mut Window<'_, F>,
+    scan: &Scan,
+) -> Result<(), JournalError> {
+    let missing = scan.records;
+    // No more records than this fit into the rest, so other sequences need no checksum.
+    let rest = (window.length - scan.end) / RECORD_HEADER_BYTES as u64;
+    let sequence_max = missing.saturating_add(rest);
+    let mut offset = scan.end;
+    while let Some(bytes) = window.array::<RECORD_HEADER_BYTES>(offset)? {
+        let header = RecordHeader::decode(&bytes);
+        let is_candidate = (missing..=sequence_max).contains(&header.sequence)
+            && header
+                .durable_before()
+                .is_some_and(|before| before > missing);
+        if is_candidate && record_at(window, &scan.salt, offset)?.is_some() {
+            return Err(JournalError::Damaged {
+                offset: scan.end,
+                record: missing,
+                proof: offset,
+            });
+        }
+        offset += 1;
+    }
+    Ok(())
+}
+
+/// The record that starts at `offset`, whatever its sequence, if its checksum holds.
+pub(super) fn record_at<'a, F: FileLayer>(
+    window: &'a mut Window<'_, F>,
+    salt: &Salt,
+    offset: u64,
+) -> Result<Option<(RecordHeader, &'a [u8])>, JournalError> {
+    let Some(bytes) = window.array::<RECORD_HEADER_BYTES>(offset)? else {
+        return Ok(None);
+    };
+    let header = RecordHeader::decode(&bytes);
+    let length = header.length as usize;
+    if length > RECORD_BYTES_MAX {
+        return Ok(None);
+    }
+    let payload = window.get(offset + RECORD_HEADER_BYTES as u64, length)?;
+    Ok(payload
+        .filter(|payload| header.fits(salt, payload))
+        .map(|payload| (header, payload)))
+}
+
+/// A part of the file in memory, which moves along.
+pub(super) struct Window<'f, F> {
+    file: &'f mut F,
+    length: u64,
+    start: u64,
+    bytes: Vec<u8>,
+    /// How much is read at once.
+    ahead: usize,
+}
+
+impl<'f, F: FileLayer> Window<'f, F> {
+    /// For a walk.
+    fn new(file: &'f mut F, length: u64) -> Self {
+        Self {
+            file,
+            length,
+            start: 0,
+            bytes: Vec::new(),
+            ahead: WINDOW_BYTES,
+        }
+    }
+
+    /// For a single record of `size` bytes.
+    pub(super) fn exactly(file: &'f mut F, length: u64, size: u64) -> Self {
+        Self {
+            ahead: usize::try_from(size).unwrap_or(0).min(WINDOW_BYTES),
+            ..Self::new(file, length)
+        }
+    }
+
+    /// `count` bytes from `offset` on, or `None` if the file ends before.
+    fn get(&mut self, offset: u64, count: usize) -> Result<Option<&[u8]>, JournalError> {
+        if offset
+            .checked_add(count as u64)
+            .is_none_or(|end| end > self.length)
+        {
+            return Ok(None);
+        }
+        let is_inside =
+            offset >= self.start && offset + count as u64 <= self.start + self.bytes.len() as u64;
+        if !is_inside {
+            let rest = usize::try_from(self.length - offset).unwrap_or(usize::MAX);
+            self.bytes.resize(count.max(self.ahead).min(rest), 0);
+            self.start = offset;
+            let read = self
+                .file
+                .read_at(offset, &mut self.bytes)
+                .map_err(JournalError::read)?;
+            self.bytes.truncate(read);
+        }
+        let from = (offset - self.start) as usize;
+        Ok(self.bytes.get(from..from + count))
+    }
+
+    fn array<const N: usize>(&mut self, offset: u64) -> Result<Option<[u8; N]>, JournalError> {
+        let bytes = self.get(offset, N)?;
+        Ok(bytes.and_then(|bytes| bytes.try_into().ok()))
+    }
+}

@@ -1,0 +1,447 @@
+//! Where things are: an index over the journal, snapshots, and evidence.
+//!
+//! # What it is
+//!
+//! The journal is the memory of a node; this database only makes it searchable. Blocks are found by
+//! height, transactions by id. Everything in it except evidence can be made again from the journal
+//! (or fetched from another member), so ordinary commits stay in memory and reach the disk with the
+//! next durable one: with each snapshot, with each piece of evidence, and after
+//! [`DURABLE_EVERY_BLOCKS`] blocks at the latest.
+//!
+//! # After a crash
+//!
+//! The store holds what the last durable commit held. [`Store::last_height`] says how far that is,
+//! and the caller puts the blocks again that follow in the journal; putting a block twice does no
+//! harm. The file is verified as a whole when it is opened. If it does not hold,
+//! [`StoreError::is_rebuildable`] says so, and the caller goes on with [`Store::recreate`].
+//!
+//! # What the caller still checks
+//!
+//! The checksums of the database are not cryptographic. A record that is read at an offset from here
+//! is checked by the journal, and a snapshot has to lead to the state root that was certified.
+//!
+//! # Bounds
+//!
+//! Two snapshots (the oldest falls out), [`EVIDENCE_MAX`] pieces of evidence (further ones are
+//! refused), [`CACHE_BYTES`] of memory.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+
+use crate::lock::private;
+use polity_types::{ChainId, Height};
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition, WriteTransaction,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Name of the store in the data directory.
+pub const FILE_NAME: &str = "index.redb";
+
+/// Memory for pages in bytes.
+pub const CACHE_BYTES: usize = 16 << 20;
+
+/// Blocks after which a commit is durable even without a snapshot. It bounds the work after a crash.
+pub const DURABLE_EVERY_BLOCKS: u64 = 1_000;
+
+/// Snapshots that are kept.
+pub const SNAPSHOTS_MAX: usize = 2;
+
+/// Pieces of evidence that are kept. An offender is expelled for one, so more are of no use.
+pub const EVIDENCE_MAX: u64 = 4_096;
+
+const FORMAT: u32 = 1;
+
+/// Height to offsets of block and certificate, and digest.
+const BLOCKS: TableDefinition<'static, u64, &[u8; BLOCK_ENTRY_BYTES]> =
+    TableDefinition::new("blocks");
+/// Transaction id to height and position.
+const TRANSACTIONS: TableDefinition<'static, &[u8; 32], (u64, u32)> =
+    TableDefinition::new("transactions");
+/// Height to what became of the block's transactions, as the host encodes it.
+const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("receipts");
+/// Height and position of a chunk to its bytes.
+const SNAPSHOTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
+const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
+/// Format and chain.
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+const BLOCK_ENTRY_BYTES: usize = 48;
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEntry {
+    /// Offset of the block's record in the journal.
+    pub block_offset: u64,
+    /// Offset of its certificate's record in the journal.
+    pub certificate_offset: u64,
+    /// Digest of the block.
+    pub digest: [u8; 32],
+}
+
+impl BlockEntry {
+    fn encode(&self) -> [u8; BLOCK_ENTRY_BYTES] {
+        let mut out = [0; BLOCK_ENTRY_BYTES];
+        out[..8].copy_from_slice(&self.block_offset.to_le_bytes());
+        out[8..16].copy_from_slice(&self.certificate_offset.to_le_bytes());
+        out[16..].copy_from_slice(&self.digest);
+        out
+    }
+
+    fn decode(bytes: &[u8; BLOCK_ENTRY_BYTES]) -> Self {
+        let u64_at = |from| {
+            let mut out = [0; 8];
+            out.copy_from_slice(&bytes[from..from + 8]);
+            u64::from_le_bytes(out)
+        };
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&bytes[16..]);
+        Self {
+            block_offset: u64_at(0),
+            certificate_offset: u64_at(8),
+            digest,
+        }
+    }
+}
+
+/// A snapshot: what the ledger wrote, in its pieces.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// After which block.
+    pub height: Height,
+    /// In their order.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({}, {} chunks)", self.height, self.chunks.len())
+    }
+}
+
+/// The database of one data directory.
+pub struct Store {
+    database: Database,
+    /// Blocks put since the last durable commit.
+    pending: AtomicU64,
+}
+
+impl Store {
+    /// Opens a store, or creates it if there is none. The file is read as a whole, to verify it.
+    pub fn open(path: &Path, chain: ChainId) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        private(&mut options);
+        // An empty file becomes a database; creating it here makes it private from the start.
+        options.open(path).map_err(redb::Error::Io)?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create(path)
+            .map_err(redb::Error::from)?;
+        let store = Self {
+            database,
+            pending: AtomicU64::new(0),
+        };
+        store.check_meta(chain)?;
+        Ok(store)
+    }
+
+    /// Throws the store away and begins an empty one, evidence included.
+    pub fn recreate(path: &Path, chain: ChainId) -> Result<Self, StoreError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(redb::Error::Io(error).into())
+            }
+            _ => Self::open(path, chain),
+        }
+    }
+
+    /// Notes where a block and its transactions are. `transactions` are in the order of the block.
+    pub fn put_block(
+        &self,
+        height: Height,
+        entry: &BlockEntry,
+        transactions: &[[u8; 32]],
+    ) -> Result<(), StoreError> {
+        self.put_blocks([(height, *entry, transactions)])
+    }
+
+    /// Notes several blocks in one commit, which is much faster when an index is rebuilt. All or
+    /// none of them are put.
+    pub fn put_blocks<'a>(
+        &self,
+        batch: impl IntoIterator<Item = (Height, BlockEntry, &'a [[u8; 32]])>,
+    ) -> Result<(), StoreError> {
+        let mut count = 0;
+        let write = self.begin()?;
+        {
+            let mut blocks = write.open_table(BLOCKS).map_err(redb::Error::from)?;
+            let mut index = write.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
+            for (height, entry, transactions) in batch {
+                blocks
+                    .insert(height.get(), &entry.encode())
+                    .map_err(redb::Error::from)?;
+                for (position, id) in (0_u32..).zip(transactions) {
+                    index
+                        .insert(id, (height.get(), position))
+                        .map_err(redb::Error::from)?;
+                }
+                count += 1;
+            }
+        }
+        let pending = self.pending.fetch_add(count, Ordering::Relaxed) + count;
+        if pending >= DURABLE_EVERY_BLOCKS {
+            self.commit_durably(write)
+        } else {
+            commit_in_memory(write)
+        }
+    }
+
+    /// Keeps what became of the transactions of blocks. Put before the blocks themselves, so that a
+    /// block that is found has its receipts.
+    pub fn put_receipts<'a>(
+        &self,
+        batch: impl IntoIterator<Item = (Height, &'a [u8])>,
+    ) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut receipts = write.open_table(RECEIPTS).map_err(redb::Error::from)?;
+            for (height, bytes) in batch {
+                receipts
+                    .insert(height.get(), bytes)
+                    .map_err(redb::Error::from)?;
+            }
+        }
+        commit_in_memory(write)
+    }
+
+    /// What became of the transactions of a block.
+    pub fn receipts(&self, height: Height) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(RECEIPTS).map_err(redb::Error::from)?;
+        let found = table.get(height.get()).map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Where the block at a height is.
+    pub fn block(&self, height: Height) -> Result<Option<BlockEntry>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(BLOCKS).map_err(redb::Error::from)?;
+        let found = table.get(height.get()).map_err(redb::Error::from)?;
+        Ok(found.map(|entry| BlockEntry::decode(entry.value())))
+    }
+
+    /// Height of the block that holds a transaction, and its position there.
+    pub fn transaction(&self, id: &[u8; 32]) -> Result<Option<(Height, u32)>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
+        let found = table.get(id).map_err(redb::Error::from)?;
+        Ok(found.map(|place| {
+            let (height, position) = place.value();
+            (Height::new(height), position)
+        }))
+    }
+
+    /// Height of the highest block, if there is one.
+    pub fn last_height(&self) -> Result<Option<Height>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(BLOCKS).map_err(redb::Error::from)?;
+        let last = table.last().map_err(redb::Error::from)?;
+        Ok(last.map(|(height, _)| Height::new(height.value())))
+    }
+
+    /// Stores a snapshot durably, and with it every block put before. Older ones beyond
+    /// [`SNAPSHOTS_MAX`] fall out.
+    pub fn put_snapshot(
+        &self,
+        height: Height,
+        chunks: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut table = write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+            let key = height.get();
+            // A repeated snapshot may have fewer chunks than the one it replaces.
+            table
+                .retain_in((key, 0)..=(key, u32::MAX), |_, _| false)
+                .map_err(redb::Error::from)?;
+            for (position, chunk) in (0_u32..).zip(chunks) {
+                table
+                    .insert((key, position), chunk.as_slice())
+                    .map_err(redb::Error::from)?;
+            }
+            let heights = snapshot_heights(&table)?;
+            let oldest_kept = heights.iter().rev().take(SNAPSHOTS_MAX).next_back();
+            if let Some(oldest) = oldest_kept {
+                table
+                    .retain_in(..(*oldest, 0), |_, _| false)
+                    .map_err(redb::Error::from)?;
+            }
+        }
+        self.commit_durably(write)
+    }
+
+    /// The newest snapshot with all its chunks.
+    pub fn latest_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+        let last = table.last().map_err(redb::Error::from)?;
+        let Some(height) = last.map(|(key, _)| key.value().0) else {
+            return Ok(None);
+        };
+        let mut chunks = Vec::new();
+        for chunk in table
+            .range((height, 0)..=(height, u32::MAX))
+            .map_err(redb::Error::from)?
+        {
+            let (_, bytes) = chunk.map_err(redb::Error::from)?;
+            chunks.push(bytes.value().to_vec());
+        }
+        Ok(Some(Snapshot {
+            height: Height::new(height),
+            chunks,
+        }))
+    }
+
+    /// One chunk of a snapshot, to hand it to another member without loading the rest.
+    pub fn snapshot_chunk(
+        &self,
+        height: Height,
+        position: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+        let found = table
+            .get((height.get(), position))
+            .map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Keeps a piece of evidence durably. Says whether it is kept: `false` when there are
+    /// [`EVIDENCE_MAX`] others.
+    pub fn put_evidence(&self, id: &[u8; 32], bytes: &[u8]) -> Result<bool, StoreError> {
+        let write = self.begin()?;
+        {
+            let mut table = write.open_table(EVIDENCE).map_err(redb::Error::from)?;
+            if table.get(id).map_err(redb::Error::from)?.is_some() {
+                return Ok(true);
+            }
+            if table.len().map_err(redb::Error::from)? >= EVIDENCE_MAX {
+                return Ok(false);
+            }
+            table.insert(id, bytes).map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)?;
+        Ok(true)
+    }
+
+    /// All evidence, by id.
+    pub fn evidence(&self) -> Result<BTreeMap<[u8; 32], Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(EVIDENCE).map_err(redb::Error::from)?;
+        let mut out = BTreeMap::new();
+        for entry in table.iter().map_err(redb::Error::from)? {
+            let (id, bytes) = entry.map_err(redb::Error::from)?;
+            out.insert(*id.value(), bytes.value().to_vec());
+        }
+        Ok(out)
+    }
+
+    /// Makes everything durable now, as at an orderly end.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        self.commit_durably(write)
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, StoreError> {
+        Ok(self.database.begin_write().map_err(redb::Error::from)?)
+    }
+
+    fn commit_durably(&self, mut write: WriteTransaction) -> Result<(), StoreError> {
+        // Values come from outside, and the checksums of one-phase commits are not made against
+        // somebody who chooses them. The second flush costs little, as durable commits are rare.
+        write.set_two_phase_commit(true);
+        write.commit().map_err(redb::Error::from)?;
+        self.pending.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Compares format and chain, or notes them in a new store, and makes sure of all tables.
+    fn check_meta(&self, chain: ChainId) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut meta = write.open_table(META).map_err(redb::Error::from)?;
+            let found = |key| -> Result<Option<Vec<u8>>, StoreError> {
+                let value = meta.get(key).map_err(redb::Error::from)?;
+                Ok(value.map(|bytes| bytes.value().to_vec()))
+            };
+            let (format, owner) = (found("format")?, found("chain")?);
+            if format
+                .as_ref()
+                .is_some_and(|bytes| *bytes != FORMAT.to_le_bytes())
+            {
+                return Err(StoreError::Format);
+            }
+            if owner
+                .as_ref()
+                .is_some_and(|bytes| bytes != chain.as_bytes())
+            {
+                return Err(StoreError::OtherChain(chain));
+            }
+            if format.is_some() && owner.is_some() {
+                return Ok(());
+            }
+            meta.insert("format", FORMAT.to_le_bytes().as_slice())
+                .map_err(redb::Error::from)?;
+            meta.insert("chain", chain.as_bytes().as_slice())
+                .map_err(redb::Error::from)?;
+            // Reading a table that was never opened for writing is an error.
+            write.open_table(BLOCKS).map_err(redb::Error::from)?;
+            write.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
+            write.open_table(RECEIPTS).map_err(redb::Error::from)?;
+            write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+            write.open_table(EVIDENCE).map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+fn commit_in_memory(mut write: WriteTransaction) -> Result<(), StoreError> {
+    write
+        .set_durability(Durability::None)
+        .map_err(redb::Error::from)?;
+    write.commit().map_err(redb::Error::from)?;
+    Ok(())
+}
+
+/// Heights that have a snapshot, ascending. Every snapshot starts with chunk 0, and there are at
+/// most three while one is being written.
+fn snapshot_heights(table: &redb::Table<'_, (u64, u32), &[u8]>) -> Result<Vec<u64>, StoreError> {
+    let mut heights = Vec::new();
+    let mut next = 0;
+    while let Some(entry) = table.range((next, 0)..).map_err(redb::Error::from)?.next() {
+        let (key, _) = entry.map_err(redb::Error::from)?;
+        let height = key.value().0;
+        heights.push(height);
+        match height.checked_add(1) {
+            Some(above) => next = above,
+            None => break,
+        }
+    }
+    Ok(heights)
+}

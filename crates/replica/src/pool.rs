@@ -1,0 +1,271 @@
+//! Transactions that wait for a block.
+//!
+//! The pool is bounded by count and bytes, knows each transaction once, and is fair: every account
+//! has its own queue, blocks take from the queues in turn, and when the pool is full an account with
+//! a longer queue gives way to one with a shorter.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use polity_crypto::{Sha256Digest, Verified};
+use polity_ledger::{Address, Inadmissible, SignedTransaction, TransactionId};
+use polity_types::Time;
+
+/// Bounds of the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Transactions, at most.
+    pub count_max: usize,
+    /// Bytes of encoded transactions, at most.
+    pub bytes_max: usize,
+    /// Transactions of one account, at most.
+    pub per_account_max: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            count_max: 65_536,
+            bytes_max: 64 * 1024 * 1024,
+            per_account_max: 16_384,
+        }
+    }
+}
+
+/// Why the pool does not take a transaction. Nothing was stored; it may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No block could hold it.
+    #[error(transparent)]
+    Inadmissible(#[from] Inadmissible),
+    /// The account has as many transactions waiting as it may.
+    #[error("the account has {max} transactions waiting: send again when some are decided")]
+    AccountFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The pool is full of accounts with no more than this one has.
+    #[error("the pool is full: send again later")]
+    PoolFull,
+}
+
+/// A transaction with its bytes, as it travels.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) transaction: Arc<Verified<SignedTransaction>>,
+    /// Whether this replica sent it to all members.
+    pub(crate) is_forwarded: bool,
+}
+
+/// The pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    config: PoolConfig,
+    by_id: BTreeMap<TransactionId, Waiting>,
+    queues: BTreeMap<Address, VecDeque<TransactionId>>,
+    bytes: usize,
+    forwarded: usize,
+    /// What is still to be sent to all members, oldest first. Entries of transactions that are
+    /// gone are skipped when they come to the front.
+    unforwarded: VecDeque<(Time, TransactionId)>,
+    /// The account served last; the next block starts behind it.
+    turn: Option<Address>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(config: PoolConfig) -> Self {
+        Self {
+            config,
+            by_id: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            bytes: 0,
+            forwarded: 0,
+            unforwarded: VecDeque::new(),
+            turn: None,
+        }
+    }
+
+    /// Number of waiting transactions.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Bytes of the waiting transactions, encoded.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a transaction waits that this replica sent to all members.
+    pub fn has_forwarded(&self) -> bool {
+        self.forwarded > 0
+    }
+
+    /// Whether the transaction waits.
+    pub fn contains(&self, id: &TransactionId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// The waiting transaction whose encoding is exactly `bytes`.
+    ///
+    /// Its signatures were verified, so they need not be verified again. Other bytes with the same
+    /// id carry other signatures and say nothing.
+    pub(crate) fn verified(
+        &self,
+        id: &Sha256Digest,
+        bytes: &[u8],
+    ) -> Option<Arc<Verified<SignedTransaction>>> {
+        let waiting = self.by_id.get(&TransactionId::new(*id.as_bytes()))?;
+        (waiting.transaction.encode() == bytes).then(|| waiting.transaction.clone())
+    }
+
+    /// Takes a transaction in that waits nowhere yet. The caller asked the ledger before.
+    pub(crate) fn insert(
+        &mut self,
+        now: Time,
+        transaction: Verified<SignedTransaction>,
+    ) -> Result<(), Refusal> {
+        let size = transaction.length() as usize;
+        let signer = transaction.transaction().signer.clone();
+        let own = self.queues.get(&signer).map_or(0, VecDeque::len);
+        if own >= self.config.per_account_max {
+            return Err(Refusal::AccountFull {
+                max: self.config.per_account_max,
+            });
+        }
+        while self.by_id.len() >= self.config.count_max || self.bytes + size > self.config.bytes_max
+        {
+            self.make_room(own)?;
+        }
+        let id = transaction.id();
+        self.bytes += size;
+        self.queues.entry(signer).or_default().push_back(id);
+        self.unforwarded.push_back((now, id));
+        self.by_id.insert(
+            id,
+            Waiting {
+                transaction: Arc::new(transaction),
+                is_forwarded: false,
+            },
+        );
+        Ok(())
+    }
+
+    /// Drops the newest transaction of the longest queue, if that is longer than `own` would be.
+    fn make_room(&mut self, own: usize) -> Result<(), Refusal> {
+        let newest = self
+            .queues
+            .iter()
+            .max_by_key(|(_, queue)| queue.len())
+            .filter(|(_, queue)| queue.len() > own + 1)
+            .and_then(|(_, queue)| queue.back().copied())
+            .ok_or(Refusal::PoolFull)?;
+        self.remove(&newest);
+        Ok(())
+    }
+
+    /// Forgets a transaction.
+    pub(crate) fn remove(&mut self, id: &TransactionId) {
+        let Some(waiting) = self.by_id.remove(id) else {
+            return;
+        };
+        self.bytes -= waiting.transaction.length() as usize;
+        self.forwarded -= usize::from(waiting.is_forwarded);
+        let signer = &waiting.transaction.transaction().signer;
+        if let Some(queue) = self.queues.get_mut(signer) {
+            // Blocks take from the front, so the search is short.
+            if let Some(place) = queue.iter().position(|queued| queued == id) {
+                queue.remove(place);
+            }
+            if queue.is_empty() {
+                self.queues.remove(signer);
+            }
+        }
+    }
+
+    /// Forgets every transaction for which `keep` says no.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&SignedTransaction) -> bool) {
+        let gone: Vec<TransactionId> = self
+            .by_id
+            .iter()
+            .filter(|(_, waiting)| !keep(&waiting.transaction))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.remove(&id);
+        }
+    }
+
+    /// The next transactions for a block, one of each account in turn, oldest first.
+    pub(crate) fn candidates(&mut self, count_max: usize) -> Vec<Arc<Verified<SignedTransaction>>> {
+        let mut accounts: Vec<&Address> = self.queues.keys().collect();
+        let start = match &self.turn {
+            None => 0,
+            Some(last) => accounts.partition_point(|account| *account <= last),
+        };
+        accounts.rotate_left(start);
+        let mut queues: Vec<(&Address, _)> = accounts
+            .into_iter()
+            .filter_map(|account| Some((account, self.queues.get(account)?.iter())))
+            .collect();
+        let mut chosen = Vec::new();
+        let mut last = None;
+        while !queues.is_empty() && chosen.len() < count_max {
+            queues.retain_mut(|(account, queue)| match queue.next() {
+                Some(id) if chosen.len() < count_max => {
+                    if let Some(waiting) = self.by_id.get(id) {
+                        chosen.push(waiting.transaction.clone());
+                        last = Some((*account).clone());
+                    }
+                    true
+                }
+                Some(_) | None => false,
+            });
+        }
+        if last.is_some() {
+            self.turn = last;
+        }
+        chosen
+    }
+
+    /// Up to `count_max` transactions that came by `due` and that this replica has not yet sent to
+    /// all members. They count as forwarded from now on.
+    pub(crate) fn forward(
+        &mut self,
+        due: Time,
+        count_max: usize,
+    ) -> Vec<Arc<Verified<SignedTransaction>>> {
+        let mut chosen = Vec::new();
+        while chosen.len() < count_max
+            && let Some((since, id)) = self.unforwarded.front().copied()
+            && since <= due
+        {
+            self.unforwarded.pop_front();
+            if let Some(waiting) = self.by_id.get_mut(&id)
+                && !waiting.is_forwarded
+            {
+                waiting.is_forwarded = true;
+                self.forwarded += 1;
+                chosen.push(waiting.transaction.clone());
+            }
+        }
+        chosen
+    }
+
+    /// When the oldest transaction came that was not forwarded.
+    pub(crate) fn oldest_unforwarded(&mut self) -> Option<Time> {
+        // Decided ones leave gaps, which are skipped here.
+        while let Some((since, id)) = self.unforwarded.front() {
+            if self.by_id.get(id).is_some_and(|w| !w.is_forwarded) {
+                return Some(*since);
+            }
+            self.unforwarded.pop_front();
+        }
+        None
+    }
+}

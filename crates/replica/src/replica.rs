@@ -1,0 +1,675 @@
+//! The composed machine.
+
+use crate::admit::AdmitError;
+use crate::executor::{Executor, Shared, application_root};
+use crate::genesis::{Genesis, GenesisError, Purpose};
+use crate::input::{Admission, Committed, Effect, Frame, Input, Record};
+use crate::pool::{Pool, PoolConfig, Refusal};
+use crate::restore::{Snapshot, SnapshotMeta};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+use polity_consensus::fbpbft::{
+    self, Chain, Engine, EngineInput, Extent, Machine, Payload, SealedBlock, Tip, TransactionBytes,
+    VoteCertificate,
+};
+use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
+use polity_ledger::{Ledger, SignedTransaction};
+use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View};
+
+/// Parameters that may differ from replica to replica. What replicas must agree on comes from the
+/// genesis and overrides the same fields of `consensus`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Timeouts and buffers of consensus.
+    pub consensus: fbpbft::Config,
+    /// Bounds of the pool.
+    pub pool: PoolConfig,
+    /// A transaction that came from another member is sent to all after this time in the pool.
+    pub forward_after: Duration,
+    /// Transactions of clients are gathered for this long before they are sent to all.
+    pub gather: Duration,
+    /// Transactions in one frame, at most.
+    pub gather_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            consensus: fbpbft::Config::default(),
+            pool: PoolConfig::default(),
+            forward_after: Duration::from_millis(500),
+            gather: Duration::from_millis(1),
+            gather_max: 256,
+        }
+    }
+}
+
+/// Why a replica cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The genesis makes no sense.
+    #[error("genesis: {0}")]
+    Genesis(#[from] GenesisError),
+    /// Consensus cannot start.
+    #[error(transparent)]
+    Consensus(#[from] fbpbft::StartError),
+    /// A parameter of this crate makes no sense.
+    #[error(transparent)]
+    Config(#[from] fbpbft::ConfigError),
+}
+
+/// The open question of consensus for a block.
+#[derive(Clone, Debug)]
+struct Request {
+    height: Height,
+    view: View,
+    is_due: bool,
+    evidence: Vec<fbpbft::Evidence>,
+}
+
+/// Consensus, ledger and pool as one machine. See the [crate documentation](crate).
+#[derive(Debug)]
+pub struct Replica<S, V> {
+    config: Config,
+    engine: Engine<S, V>,
+    executor: Executor,
+    pool: Pool,
+    /// Verifies the transactions of blocks that the pool has not verified.
+    checker: Checker<V>,
+    /// Consensus wants a block, and nothing was there to put into it.
+    request: Option<Request>,
+    /// The verified transactions of blocks of the current height, by digest; a few at most.
+    verified: VecDeque<(Sha256Digest, Vec<Shared>)>,
+    /// Transactions of own clients to be sent to all, and when.
+    gathering: Option<Time>,
+    is_work_pending: bool,
+    tip: Tip,
+    /// The header of the last block names this state root.
+    tip_application: Sha256Digest,
+    evidence_seen: u64,
+}
+
+/// Blocks of one height whose verified transactions are kept.
+const VERIFIED_MAX: usize = 4;
+
+/// The pool is searched for expired transactions every so many heights.
+const EXPIRY_EVERY: u64 = 16;
+
+impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
+    /// A replica that never spoke before.
+    ///
+    /// `index_seed` keys private look-up tables; it should be secret and changes nothing that
+    /// anybody can see.
+    pub fn new(
+        genesis: &Genesis,
+        purpose: Purpose,
+        config: Config,
+        signer: S,
+        verifier: V,
+        index_seed: Seed,
+    ) -> Result<Self, StartError> {
+        genesis.validate(purpose, &verifier)?;
+        let chain = genesis.chain().map_err(GenesisError::from)?;
+        let mut ledger =
+            Ledger::new(&genesis.ledger, chain.id(), index_seed).map_err(GenesisError::from)?;
+        let root = application_root(&ledger.root());
+        let tip = Tip::genesis(&chain, genesis.start, root);
+        Self::assemble(
+            genesis,
+            config,
+            signer,
+            verifier,
+            Start {
+                chain,
+                executor: Executor::new(genesis, ledger),
+                tip,
+                tip_application: root,
+                records: Vec::new(),
+                pooled: Vec::new(),
+            },
+        )
+    }
+
+    pub(crate) fn assemble(
+        genesis: &Genesis,
+        config: Config,
+        signer: S,
+        verifier: V,
+        start: Start,
+    ) -> Result<Self, StartError> {
+        check_config(&config)?;
+        let machine = Machine::restore(
+            genesis.consensus_config(&config.consensus),
+            start.chain,
+            signer,
+            verifier.clone(),
+            start.tip.clone(),
+            start.records,
+        )?;
+        let mut replica = Self {
+            // Blocks bring each transaction once, so remembering verdicts would only cost memory.
+            checker: Checker::new(verifier, 0),
+            engine: Engine::new(machine),
+            executor: start.executor,
+            pool: Pool::new(config.pool.clone()),
+            config,
+            request: None,
+            verified: VecDeque::new(),
+            gathering: None,
+            is_work_pending: false,
+            tip: start.tip,
+            tip_application: start.tip_application,
+            evidence_seen: 0,
+        };
+        let next = replica.next_height();
+        for transaction in start.pooled {
+            if replica.executor.ledger.check(next, &transaction).is_ok()
+                && !replica.pool.contains(&transaction.id())
+                && replica.pool.insert(Time::ZERO, transaction).is_ok()
+            {
+                replica.gathering = Some(Time::ZERO);
+            }
+        }
+        Ok(replica)
+    }
+
+    /// This replica.
+    pub fn id(&self) -> ReplicaId {
+        self.engine.machine().id()
+    }
+
+    /// The chain it works on.
+    pub fn chain(&self) -> &Chain {
+        self.engine.machine().chain()
+    }
+
+    /// The ledger after the last decided block.
+    pub fn ledger(&self) -> &Ledger {
+        &self.executor.ledger
+    }
+
+    /// The same, for proofs, which bring the tree up to date.
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.executor.ledger
+    }
+
+    /// The transactions that wait.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Consensus, to look at.
+    pub fn machine(&self) -> &Machine<S, V> {
+        self.engine.machine()
+    }
+
+    /// The engine of consensus, to look at.
+    pub fn engine(&self) -> &Engine<S, V> {
+        &self.engine
+    }
+
+    /// The last decided block and the state after it.
+    pub fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Offences that this replica has seen since it started.
+    pub fn evidence_seen(&self) -> u64 {
+        self.evidence_seen
+    }
+
+    /// The whole state after the last decided block (LG-13).
+    pub fn snapshot(&mut self) -> Snapshot {
+        let ledger_root = self.executor.ledger.root();
+        Snapshot {
+            meta: SnapshotMeta {
+                ledger_root,
+                height: self.tip.parent.height,
+                digest: self.tip.parent.digest,
+                timestamp: self.tip.parent.timestamp,
+                certificate: self.tip.certificate.clone(),
+                header_application: self.tip_application,
+                receipts: self.tip.roots.receipts,
+            },
+            chunks: self.executor.ledger.snapshot().collect(),
+        }
+    }
+
+    fn next_height(&self) -> Height {
+        self.tip.parent.height.next()
+    }
+
+    /// Carries the requests of consensus out, as far as they concern the application.
+    fn pump(&mut self, now: Time, effects: Effects<fbpbft::Effect>, out: &mut Effects<Effect>) {
+        let mut queue: VecDeque<fbpbft::Effect> = effects.into_iter().collect();
+        while let Some(effect) = queue.pop_front() {
+            let answer = self.carry_out(now, effect, out);
+            if let Some(input) = answer {
+                // What the answer causes comes before what was asked for later: the order of
+                // effects is the order of causes.
+                let caused = self.engine.handle(now, input).into_vec();
+                for effect in caused.into_iter().rev() {
+                    queue.push_front(effect);
+                }
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Time,
+        effect: fbpbft::Effect,
+        out: &mut Effects<Effect>,
+    ) -> Option<EngineInput> {
+        match effect {
+            fbpbft::Effect::Persist(record) => {
+                out.push(Effect::Persist(Record::Consensus(record)));
+                None
+            }
+            fbpbft::Effect::Send { to, message } => {
+                out.push(Effect::Send {
+                    to,
+                    frame: Frame::Consensus(message),
+                });
+                None
+            }
+            fbpbft::Effect::Broadcast(message) => {
+                out.push(Effect::Broadcast(Frame::Consensus(message)));
+                None
+            }
+            fbpbft::Effect::RequestProposal {
+                height,
+                view,
+                is_due,
+                evidence,
+            } => {
+                self.request = Some(Request {
+                    height,
+                    view,
+                    is_due,
+                    evidence,
+                });
+                self.propose(now)
+            }
+            fbpbft::Effect::RequestValidation { block, extent } => {
+                let digest = block.digest();
+                let is_valid = self.judge(&block, extent);
+                Some(EngineInput::Validated {
+                    digest,
+                    extent,
+                    is_valid,
+                })
+            }
+            fbpbft::Effect::Decide { block, certificate } => {
+                let committed = self.apply(block, certificate);
+                let roots = committed.roots;
+                out.push(Effect::Committed(committed));
+                Some(EngineInput::Applied(roots))
+            }
+            fbpbft::Effect::ServeDecided {
+                to,
+                from,
+                count_max,
+                bytes_max,
+            } => {
+                out.push(Effect::ServeDecided {
+                    to,
+                    from,
+                    count_max,
+                    bytes_max,
+                });
+                None
+            }
+            fbpbft::Effect::Report(evidence) => {
+                self.evidence_seen += 1;
+                out.push(Effect::Report(evidence));
+                None
+            }
+            fbpbft::Effect::Halt(halt) => {
+                out.push(Effect::Halt(halt));
+                None
+            }
+        }
+    }
+
+    /// FB-3: a block, if consensus wants one and there is something to decide.
+    fn propose(&mut self, now: Time) -> Option<EngineInput> {
+        let request = self.request.take()?;
+        let chain = self.engine.machine().chain();
+        let evidence: Vec<fbpbft::Evidence> = request
+            .evidence
+            .iter()
+            .filter(|piece| !self.executor.ledger.has_offence(&piece.digest(chain)))
+            .cloned()
+            .collect();
+        let time = fbpbft::fresh_timestamp(now, self.tip.parent.timestamp);
+        let has_due_lock = self
+            .executor
+            .ledger
+            .next_expiry()
+            .is_some_and(|at| at <= time);
+        let transactions = self.select(time);
+        let is_wanted =
+            request.is_due || has_due_lock || !transactions.is_empty() || !evidence.is_empty();
+        if !is_wanted {
+            self.request = Some(request);
+            return None;
+        }
+        Some(EngineInput::Proposed(Payload {
+            height: request.height,
+            view: request.view,
+            transactions,
+            evidence,
+            application: Vec::new(),
+        }))
+    }
+
+    /// Transactions for a block at `time`, fairly from all accounts. Those that no block can hold
+    /// any more leave the pool.
+    fn select(&mut self, time: Time) -> Vec<TransactionBytes> {
+        if self.pool.is_empty() {
+            return Vec::new();
+        }
+        let count_max = self.executor.ledger.parameters().transactions_per_block_max as usize;
+        let candidates = self.pool.candidates(count_max);
+        let refs: Vec<&Verified<SignedTransaction>> =
+            candidates.iter().map(|shared| &**shared).collect();
+        let Some(fee_account) = self.executor.fee_account(self.id()).cloned() else {
+            return Vec::new();
+        };
+        // Room for certificate and evidence stays free.
+        let length_max = self.engine.machine().config().block_bytes_max / 16 * 15;
+        let selection = self
+            .executor
+            .ledger
+            .select(time, &fee_account, &refs, length_max);
+        for (place, reason) in &selection.refused {
+            if !matches!(reason, polity_ledger::Inadmissible::CannotPayFee) {
+                self.pool.remove(&candidates[*place].id());
+            }
+        }
+        selection
+            .taken
+            .iter()
+            .map(|place| TransactionBytes::new(candidates[*place].encode()))
+            .collect()
+    }
+
+    /// FB-4: whether a block may be voted for; or, if it is decided, whether its transactions are
+    /// authorised.
+    fn judge(&mut self, block: &SealedBlock, extent: Extent) -> bool {
+        let digest = block.digest();
+        let is_known = self.verified.iter().any(|(known, _)| *known == digest);
+        if !is_known {
+            let pool = &self.pool;
+            let authorised = self
+                .executor
+                .authorise(block, &mut self.checker, |id, bytes| {
+                    pool.verified(id, bytes)
+                });
+            let Ok(transactions) = authorised else {
+                return false;
+            };
+            self.verified.push_back((digest, transactions));
+            if self.verified.len() > VERIFIED_MAX {
+                self.verified.pop_front();
+            }
+        }
+        match extent {
+            Extent::Authorisations => true,
+            Extent::Whole => {
+                let chain = self.engine.machine().chain();
+                let found = self.verified.iter().find(|(known, _)| *known == digest);
+                found.is_some_and(|(_, transactions)| {
+                    self.executor.is_valid(chain, block, transactions)
+                })
+            }
+        }
+    }
+
+    /// FB-7: applies a decided block.
+    ///
+    /// # Panics
+    ///
+    /// If the ledger refuses it: a quorum found it valid on the same state, whose root this
+    /// replica compared before, so this replica contradicts itself.
+    fn apply(&mut self, block: SealedBlock, certificate: VoteCertificate) -> Committed {
+        let digest = block.digest();
+        let known = self
+            .verified
+            .iter()
+            .position(|(known, _)| *known == digest)
+            .and_then(|place| self.verified.remove(place));
+        let transactions = match known {
+            Some((_, transactions)) => transactions,
+            None => {
+                let pool = &self.pool;
+                self.executor
+                    .authorise(&block, &mut self.checker, |id, bytes| {
+                        pool.verified(id, bytes)
+                    })
+                    .unwrap_or_else(|error: AdmitError| {
+                        panic!("an authorised block lost its authorisation: {error}")
+                    })
+            }
+        };
+        self.verified.clear();
+        let header = block.header().clone();
+        let chain = self.engine.machine().chain();
+        let committed = self
+            .executor
+            .apply(chain, block, certificate, &transactions)
+            .unwrap_or_else(|error| panic!("block {digest} was decided and is invalid: {error}"));
+        for receipt in &*committed.receipts {
+            self.pool.remove(&receipt.id);
+        }
+        self.tip = tip_after(&committed);
+        self.tip_application = header.application_root;
+        self.request = None;
+        if header.height.get() % EXPIRY_EVERY == 0 {
+            let next = self.next_height();
+            let ledger = &self.executor.ledger;
+            self.pool.retain(|waiting| {
+                waiting.transaction().valid_until >= next || ledger.receipt(&waiting.id()).is_some()
+            });
+        }
+        committed
+    }
+
+    /// Transactions of this replica's clients.
+    fn on_submitted(
+        &mut self,
+        now: Time,
+        transactions: Vec<Verified<SignedTransaction>>,
+        out: &mut Effects<Effect>,
+    ) {
+        let next = self.next_height();
+        for transaction in transactions {
+            let id = transaction.id();
+            let result = if self.pool.contains(&id) {
+                Ok(Admission::Known)
+            } else if let Some(receipt) = self.executor.ledger.receipt(&id) {
+                // LG-4: submitting an id again returns its receipt.
+                Ok(Admission::Decided(receipt))
+            } else {
+                let bytes = TransactionBytes::new(transaction.encode());
+                self.executor
+                    .ledger
+                    .check(next, &transaction)
+                    .map_err(Refusal::from)
+                    .and_then(|()| self.pool.insert(now, transaction))
+                    .map(|()| {
+                        out.push(Effect::Persist(Record::Pooled(bytes)));
+                        Admission::Pending
+                    })
+            };
+            out.push(Effect::Answer { id, result });
+        }
+        if self.gathering.is_none() && !self.pool.is_empty() {
+            self.gathering = Some(now.saturating_add(self.config.gather));
+        }
+    }
+
+    /// Transactions that another member gathered. They are kept, and sent on only if they are
+    /// still here after a while: usually everybody has them.
+    fn on_gossiped(&mut self, now: Time, transactions: Vec<Verified<SignedTransaction>>) {
+        let next = self.next_height();
+        for transaction in transactions {
+            let id = transaction.id();
+            if !self.pool.contains(&id) && self.executor.ledger.check(next, &transaction).is_ok() {
+                // A full pool is no fault of the sender; the transaction waits elsewhere.
+                let _ = self.pool.insert(now, transaction);
+            }
+        }
+        if self.gathering.is_none() && self.pool.oldest_unforwarded().is_some() {
+            self.gathering = Some(now.saturating_add(self.config.forward_after));
+        }
+    }
+
+    /// Sends what was gathered to all members. From then on it counts as work that everybody
+    /// knows of (FB-8).
+    fn forward(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if self.gathering.is_none_or(|at| at > now) {
+            return;
+        }
+        let batch = self.pool.forward(now, self.config.gather_max);
+        if !batch.is_empty() {
+            let transactions = batch
+                .iter()
+                .map(|shared| TransactionBytes::new(shared.encode()))
+                .collect();
+            out.push(Effect::Broadcast(Frame::Transactions(transactions)));
+        }
+        self.gathering = self.pool.oldest_unforwarded().map(|_| now);
+    }
+
+    /// Tells consensus when there is something to decide, and answers its open question.
+    fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
+        let has_due_lock = self
+            .executor
+            .ledger
+            .next_expiry()
+            .is_some_and(|at| at <= now);
+        let is_pending = self.pool.has_forwarded() || has_due_lock;
+        if is_pending != self.is_work_pending {
+            self.is_work_pending = is_pending;
+            let effects = self
+                .engine
+                .handle(now, EngineInput::WorkPending(is_pending));
+            self.pump(now, effects, out);
+        }
+        if let Some(input) = self.propose(now) {
+            let effects = self.engine.handle(now, input);
+            self.pump(now, effects, out);
+        }
+    }
+}
+
+impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, input: Input) -> Effects<Effect> {
+        let mut out = Effects::none();
+        match input {
+            Input::Received { from, message } => {
+                let effects = self
+                    .engine
+                    .handle(now, EngineInput::Received { from, message });
+                self.pump(now, effects, &mut out);
+            }
+            Input::Gossiped {
+                from: _,
+                transactions,
+            } => self.on_gossiped(now, transactions),
+            Input::Submitted(transactions) => self.on_submitted(now, transactions, &mut out),
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn tick(&mut self, now: Time) -> Effects<Effect> {
+        let mut out = Effects::none();
+        self.forward(now, &mut out);
+        let effects = self.engine.tick(now);
+        self.pump(now, effects, &mut out);
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let engine = self.engine.deadline()?;
+        // A lock that becomes due is something to decide, even if nobody says anything.
+        let expiry = (!self.is_work_pending)
+            .then(|| self.executor.ledger.next_expiry())
+            .flatten();
+        [Some(engine), self.gathering, expiry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// What a replica starts from, apart from its configuration.
+pub(crate) struct Start {
+    pub(crate) chain: Chain,
+    pub(crate) executor: Executor,
+    pub(crate) tip: Tip,
+    pub(crate) tip_application: Sha256Digest,
+    pub(crate) records: Vec<fbpbft::Record>,
+    pub(crate) pooled: Vec<Verified<SignedTransaction>>,
+}
+
+/// The tip after a block.
+pub(crate) fn tip_after(committed: &Committed) -> Tip {
+    let header = committed.block.header();
+    Tip {
+        parent: fbpbft::Parent {
+            height: header.height,
+            digest: committed.block.digest(),
+            timestamp: header.timestamp,
+        },
+        certificate: Some(committed.certificate.clone()),
+        is_unrecorded: is_unrecorded(
+            &header.application_root,
+            &committed.roots.application,
+            &committed.roots.receipts,
+        ),
+        roots: committed.roots,
+    }
+}
+
+/// Whether no header names these roots yet (FB-8).
+pub(crate) fn is_unrecorded(
+    header: &Sha256Digest,
+    application: &Sha256Digest,
+    receipts: &Sha256Digest,
+) -> bool {
+    header != application || *receipts != polity_merkle::empty_root()
+}
+
+fn check_config(config: &Config) -> Result<(), fbpbft::ConfigError> {
+    let rules = [
+        (config.pool.count_max > 0, "pool.count_max", "above zero"),
+        (
+            config.pool.bytes_max >= SignedTransaction::LENGTH_MAX,
+            "pool.bytes_max",
+            "at least the longest transaction, 65536",
+        ),
+        (
+            config.pool.per_account_max > 0,
+            "pool.per_account_max",
+            "above zero",
+        ),
+        (
+            (1..=4_096).contains(&config.gather_max),
+            "gather_max",
+            "from 1 to 4096",
+        ),
+    ];
+    match rules.into_iter().find(|(is_met, ..)| !is_met) {
+        Some((_, field, wanted)) => Err(fbpbft::ConfigError { field, wanted }),
+        None => Ok(()),
+    }
+}
