@@ -99,7 +99,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         let finding = (step.run)(mode);
         let seconds = begin.elapsed().as_secs_f32();
         match finding {
-            Ok(Finding::Passed(found)) => println!(" ok      {seconds:>6.1} s  {found}"),
+            Ok(Finding::Passed(found)) => {
+                let line = format!(" ok      {seconds:>6.1} s  {found}");
+                println!("{}", line.trim_end());
+            }
             Ok(Finding::Skipped(reason)) => {
                 skipped += 1;
                 println!(" skipped {seconds:>6.1} s  {reason}");

@@ -83,7 +83,7 @@ fn blocks_per_second(members: u8, blocks: u64) -> (f64, f64, f64) {
     let (before, sent) = (checked(&cluster), cluster.sent);
     let start = cpu_seconds();
     run_to(&mut cluster, 5 + blocks);
-    let seconds = (cpu_seconds() - start);
+    let seconds = cpu_seconds() - start;
     let verifications = (checked(&cluster) - before) as f64 / blocks as f64;
     let messages = (cluster.sent - sent) as f64 / blocks as f64;
     (blocks as f64 / seconds, verifications, messages)

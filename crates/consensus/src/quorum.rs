@@ -26,6 +26,10 @@ impl Thresholds {
     /// # Panics
     ///
     /// Outside of that range: committee tables are checked before.
+    #[expect(
+        clippy::manual_midpoint,
+        reason = "the formula as the specification writes it; sums stay below 2^63"
+    )]
     pub fn new(total: Weight) -> Self {
         assert!(
             total > Weight::ZERO && total <= Self::TOTAL_MAX,

@@ -1,6 +1,11 @@
 //! A committee in memory for tests, benchmarks and examples: engines that exchange encoded messages
 //! through one queue, with an application that only counts.
 
+#![allow(
+    dead_code,
+    reason = "tests, benchmarks and examples each use another part"
+)]
+
 use polity_consensus::committee::{CommitteeTable, Member};
 use polity_consensus::fbpbft::{
     Chain, Config, Decided, Effect, Engine, EngineInput, Machine, Message, Payload, Record, Roots,
@@ -31,7 +36,7 @@ pub(crate) struct Cluster<S, V> {
     pub(crate) nodes: Vec<Node<S, V>>,
     pub(crate) network: VecDeque<Frame>,
     pub(crate) now: Time,
-    pub(crate) chain: Chain,
+    chain: Chain,
     pub(crate) config: Config,
     /// Frames sent so far.
     pub(crate) sent: u64,
@@ -72,9 +77,8 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
             .into_iter()
             .map(|signer| {
                 let tip = genesis_tip(&chain);
-                let machine =
-                    Machine::new(config.clone(), chain.clone(), signer, verifier(), tip)
-                        .expect("members start");
+                let machine = Machine::new(config.clone(), chain.clone(), signer, verifier(), tip)
+                    .expect("members start");
                 Node {
                     engine: Engine::new(machine),
                     journal: Vec::new(),
@@ -125,6 +129,16 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
     /// Delivers everything under way, and what that causes.
     pub(crate) fn settle(&mut self) {
         while let Some(frame) = self.network.pop_front() {
+            self.deliver(frame);
+        }
+    }
+
+    /// Delivers at most `count` frames: a committee that never runs out of work never settles.
+    pub(crate) fn settle_some(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(frame) = self.network.pop_front() else {
+                break;
+            };
             self.deliver(frame);
         }
     }
@@ -242,6 +256,36 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
                 TransactionBytes::new(bytes)
             })
             .collect()
+    }
+
+    /// The chain, for messages made by hand.
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// A message from one member reaches one replica.
+    pub(crate) fn receive(&mut self, index: usize, from: ReplicaId, message: Message) {
+        let bytes = wire::encode(&message);
+        let to = ReplicaId::new(index as u32);
+        self.deliver(Frame { from, to, bytes });
+    }
+
+    /// Takes out what a replica has sent and nobody received yet, each broadcast once.
+    pub(crate) fn outbox(&mut self, index: usize) -> Vec<Message> {
+        let limit = self.config.message_bytes_max();
+        let from = ReplicaId::new(index as u32);
+        let mut messages: Vec<Message> = Vec::new();
+        self.network.retain(|frame| {
+            if frame.from != from {
+                return true;
+            }
+            let message = wire::decode(&frame.bytes, limit).expect("replicas encode");
+            if messages.last() != Some(&message) {
+                messages.push(message);
+            }
+            false
+        });
+        messages
     }
 
     /// Heights decided by the replica that has decided least.

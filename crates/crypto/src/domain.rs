@@ -97,6 +97,10 @@ domains! {
     JOURNAL = "polity/node/journal/v1";
     /// Stateless reset tokens of a node, so that it can tell peers after a restart.
     TRANSPORT_RESET = "polity/node/transport-reset/v1";
+    /// Digest of what a simulated replica asked for.
+    SIMULATION_EFFECTS = "polity/sim/effects/v1";
+    /// Digest of everything that happened in a simulation.
+    SIMULATION_AUDIT = "polity/sim/audit/v1";
     /// Signatures and checksums of tests.
     TEST = "polity/test/v1";
 }

@@ -11,12 +11,15 @@ const BLOCKS: u64 = 16;
 fn transfer(c: &mut Criterion) {
     let mut group = c.benchmark_group("transfer");
     group.sample_size(10);
-    for (accounts, size) in [(10_000, 8_192), (100_000, 8_192), (1_000_000, 8_192), (10_000, 1_000)] {
+    for (accounts, size) in [
+        (10_000, 8_192),
+        (100_000, 8_192),
+        (1_000_000, 8_192),
+        (10_000, 1_000),
+    ] {
         let mut stream = Seed::from_number(3).stream();
         let blocks: Vec<_> = (1..=BLOCKS)
-            .map(|height| {
-                common::block(height, common::transfers(&mut stream, accounts, size))
-            })
+            .map(|height| common::block(height, common::transfers(&mut stream, accounts, size)))
             .collect();
         let ledger = common::ledger(accounts);
         group.throughput(Throughput::Elements(BLOCKS * size));

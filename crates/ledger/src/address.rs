@@ -170,10 +170,7 @@ macro_rules! checked_text {
                 impl ::serde::de::Visitor<'_> for Visitor {
                     type Value = $name;
 
-                    fn expecting(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
+                    fn expecting(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                         f.write_str($expecting)
                     }
 

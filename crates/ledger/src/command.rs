@@ -142,11 +142,7 @@ impl Command {
                 platform,
                 key: new,
                 quota,
-            } => key(
-                preimage.u8(9).bytes(platform.as_str().as_bytes()),
-                new,
-            )
-            .u64(*quota),
+            } => key(preimage.u8(9).bytes(platform.as_str().as_bytes()), new).u64(*quota),
             Self::Mint { to, amount } => text(preimage, 10, to).u128(amount.units()),
             Self::Burn { from, amount } => text(preimage, 11, from).u128(amount.units()),
             Self::ChangeCommittee { change } => preimage.u8(12).bytes(change.as_slice()),

@@ -118,12 +118,14 @@ impl State {
                 platform,
                 key,
                 quota,
-            } => self.register_platform(keys, platform, key, *quota).map(done),
+            } => self
+                .register_platform(keys, platform, key, *quota)
+                .map(done),
             Command::Mint { to, amount } => self.mint(block, keys, to, *amount).map(done),
             Command::Burn { from, amount } => self.burn(block, keys, from, *amount).map(done),
-            Command::ChangeCommittee { change } => self
-                .change_committee(block, transaction, change)
-                .map(done),
+            Command::ChangeCommittee { change } => {
+                self.change_committee(block, transaction, change).map(done)
+            }
         }
     }
 
@@ -258,7 +260,15 @@ impl State {
         Ok(())
     }
 
-    fn lock(&mut self, block: &Block, id: LockId, from: u32, to: u32, amount: Amount, expires: Time) {
+    fn lock(
+        &mut self,
+        block: &Block,
+        id: LockId,
+        from: u32,
+        to: u32,
+        amount: Amount,
+        expires: Time,
+    ) {
         self.change_balance(from, block.at, |balance| {
             balance.locked = Wide::new(balance.locked.get() + amount.units());
             balance.outgoing += 1;
@@ -416,8 +426,10 @@ impl State {
         self.check_authority(keys)?;
         // LG-2: every sum of balances fits.
         let fits = |sum: Option<Amount>, max: u128| sum.is_some_and(|sum| sum.units() <= max);
-        if !fits(self.supply.total().checked_add(amount), Amount::SUPPLY_MAX.units())
-            || !fits(self.supply.minted.checked_add(amount), MINTED_MAX)
+        if !fits(
+            self.supply.total().checked_add(amount),
+            Amount::SUPPLY_MAX.units(),
+        ) || !fits(self.supply.minted.checked_add(amount), MINTED_MAX)
         {
             return Err(Rejection::SupplyExceeded);
         }
@@ -493,7 +505,11 @@ impl State {
         self.change_balance(slot, block.at, |_| {});
         let account = self.accounts.get_mut(slot);
         let before = account.flags;
-        account.flags = if is_set { before | flag } else { before & !flag };
+        account.flags = if is_set {
+            before | flag
+        } else {
+            before & !flag
+        };
         self.changes.0.push(Change::Flags { slot, before });
     }
 

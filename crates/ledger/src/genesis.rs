@@ -131,9 +131,15 @@ impl Parameters {
         let positive = [
             ("open_locks_max", u64::from(self.open_locks_max)),
             ("lock_horizon_ms", self.lock_horizon_ms),
-            ("expiries_per_block_max", u64::from(self.expiries_per_block_max)),
+            (
+                "expiries_per_block_max",
+                u64::from(self.expiries_per_block_max),
+            ),
             ("validity_horizon", self.validity_horizon),
-            ("transactions_per_block_max", u64::from(self.transactions_per_block_max)),
+            (
+                "transactions_per_block_max",
+                u64::from(self.transactions_per_block_max),
+            ),
             ("accounts_max", u64::from(self.accounts_max)),
             ("locks_max", u64::from(self.locks_max)),
         ];
@@ -141,15 +147,31 @@ impl Parameters {
             return Err(GenesisError::Zero { field });
         }
         let ceilings = [
-            ("validity_horizon", self.validity_horizon, Self::VALIDITY_HORIZON_MAX),
+            (
+                "validity_horizon",
+                self.validity_horizon,
+                Self::VALIDITY_HORIZON_MAX,
+            ),
             (
                 "transactions_per_block_max",
                 u64::from(self.transactions_per_block_max),
                 u64::from(Self::TRANSACTIONS_PER_BLOCK_LIMIT),
             ),
-            ("open_locks_max", u64::from(self.open_locks_max), u64::from(OPEN_LOCKS_LIMIT)),
-            ("accounts_max", u64::from(self.accounts_max), u64::from(u32::MAX - 1)),
-            ("locks_max", u64::from(self.locks_max), u64::from(u32::MAX - 1)),
+            (
+                "open_locks_max",
+                u64::from(self.open_locks_max),
+                u64::from(OPEN_LOCKS_LIMIT),
+            ),
+            (
+                "accounts_max",
+                u64::from(self.accounts_max),
+                u64::from(u32::MAX - 1),
+            ),
+            (
+                "locks_max",
+                u64::from(self.locks_max),
+                u64::from(u32::MAX - 1),
+            ),
         ];
         for (field, value, max) in ceilings {
             if value > max {

@@ -80,9 +80,7 @@ mod transaction;
 
 pub use address::{Address, AddressError, PlatformName};
 pub use command::{Command, CommitteeChange, CommitteeChangeError, Reason, ReasonError};
-pub use genesis::{
-    Authority, Genesis, GenesisAccount, GenesisError, GenesisPlatform, Parameters,
-};
+pub use genesis::{Authority, Genesis, GenesisAccount, GenesisError, GenesisPlatform, Parameters};
 pub use invariants::InvariantError;
 pub use ledger::{Applied, Ledger, MemoryBytes, Selection};
 pub use proof::{ReceiptProof, StateProof};

@@ -249,7 +249,12 @@ impl Restore {
     ) -> Result<Self, SnapshotError> {
         genesis.validate()?;
         let authority = AuthorityKeys {
-            keys: genesis.authority.keys.iter().map(PublicKey::fingerprint).collect(),
+            keys: genesis
+                .authority
+                .keys
+                .iter()
+                .map(PublicKey::fingerprint)
+                .collect(),
             threshold: genesis.authority.threshold,
         };
         let nothing = Supply {
@@ -299,9 +304,7 @@ impl Restore {
             height: self.height,
         };
         // The root is the expected one, so this is about the chain itself.
-        ledger
-            .audit()
-            .map_err(|_| SnapshotError::Contradiction)?;
+        ledger.audit().map_err(|_| SnapshotError::Contradiction)?;
         Ok(ledger)
     }
 

@@ -7,10 +7,14 @@ use common::{CHAIN, Tx, World, address, genesis, key, sign};
 use polity_crypto::stub::StubVerifier;
 use polity_crypto::{Checker, Verified};
 use polity_ledger::{
-    BlockError, Command, CommitteeChange, Genesis, LockId, LockState, Parameters, Restore,
+    BlockError, Command, CommitteeChange, Genesis, LockId, LockState, Parameters, Rejection,
+    Restore,
 };
 use polity_types::{Amount, Height, Seed, Time};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use std::collections::BTreeSet;
 
 /// What a generated transaction does; numbers pick from short lists, so that commands meet.
 #[derive(Clone, Debug)]
@@ -33,13 +37,23 @@ struct Step {
 }
 
 const ACCOUNTS: [&str; 8] = [
-    "alice@thor", "bob@sprout", "carol@thor", "fees@thor", "dave@thor", "erin@sprout",
-    "frank@legion", "gina@thor",
+    "alice@thor",
+    "bob@sprout",
+    "carol@thor",
+    "fees@thor",
+    "dave@thor",
+    "erin@sprout",
+    "frank@legion",
+    "gina@thor",
 ];
 
 fn account(number: u8) -> &'static str {
     // The first two have money: they are picked most often.
-    ACCOUNTS[usize::from(number) % 16 % ACCOUNTS.len()]
+    match number % 16 {
+        0..=4 => ACCOUNTS[0],
+        5..=8 => ACCOUNTS[1],
+        other => ACCOUNTS[usize::from(other) - 8],
+    }
 }
 
 /// Limits so tight that every one of them is hit, prices from a few choices.
@@ -51,18 +65,18 @@ fn tight(fees: u8) -> Genesis {
         open_fee: units(fees / 6 % 2 * 9),
         min_lock: units(3),
         lock_horizon_ms: 60,
-        open_locks_max: 3,
+        open_locks_max: 2,
         expiries_per_block_max: 2,
         validity_horizon: 4,
         transactions_per_block_max: 16,
         recent_ids_max: 64,
-        accounts_max: 7,
-        locks_max: 6,
+        accounts_max: 6,
+        locks_max: 4,
     })
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    let kind = (0_u8..26, any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>());
+    let kind = (0_u8..30, any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>());
     let kinds = prop_oneof![
         6 => prop::collection::vec(kind.clone(), 1),
         1 => prop::collection::vec(kind, 2..5),
@@ -80,7 +94,7 @@ fn wish() -> impl Strategy<Value = Wish> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (prop::collection::vec(wish(), 0..8), 0_u8..30, 0_u8..6).prop_map(
+    (prop::collection::vec(wish(), 0..12), 0_u8..16, 0_u8..6).prop_map(
         |(wishes, elapsed, receiver)| Step {
             wishes,
             elapsed,
@@ -117,7 +131,11 @@ impl Maker {
         }
         let signer = match wish.signer % 4 {
             0 => account(wish.signer / 4),
-            _ => keys.iter().find(|key| key.contains('@')).copied().unwrap_or(account(wish.signer / 4)),
+            _ => keys
+                .iter()
+                .find(|key| key.contains('@'))
+                .copied()
+                .unwrap_or(account(wish.signer / 4)),
         };
         if wish.signer % 8 > 1 {
             // The payer of the fee signs first.
@@ -206,14 +224,17 @@ impl Maker {
                     reason: "TIMEOUT".parse().unwrap(),
                 }
             }
-            17 | 18 => {
+            17 | 18 | 26 | 27 => {
+                // Those that are not in the genesis, mostly.
+                let from = account(a | 8);
                 keys.push(platform(from));
                 Command::OpenAccount {
                     account: address(from),
                     owner: key(from),
                 }
             }
-            19 => {
+            19 | 28 | 29 => {
+                let from = account(a | 8);
                 keys.push(platform(from));
                 Command::CloseAccount {
                     account: address(from),
@@ -230,7 +251,7 @@ impl Maker {
             other => {
                 keys.extend(["root1", "root2"]);
                 match other {
-                    21 => Command::FreezeAccount {
+                    ..=21 => Command::FreezeAccount {
                         account: address(from),
                         frozen: c % 3 == 0,
                     },
@@ -247,7 +268,7 @@ impl Maker {
                         from: address(from),
                         amount,
                     },
-                    _ => Command::ChangeCommittee {
+                    25.. => Command::ChangeCommittee {
                         change: CommitteeChange::new(&[a, b]).unwrap(),
                     },
                 }
@@ -296,11 +317,20 @@ fn assert_same(world: &World, model: &Model) {
     for (id, (_, receipt)) in &model.decided {
         assert_eq!(world.ledger.receipt(id).as_ref(), Some(receipt));
     }
-    let next = model.locks.values().filter(|lock| lock.state == LockState::Open);
-    assert_eq!(world.ledger.next_expiry(), next.map(|lock| lock.expires).min());
+    let next = model
+        .locks
+        .values()
+        .filter(|lock| lock.state == LockState::Open);
+    assert_eq!(
+        world.ledger.next_expiry(),
+        next.map(|lock| lock.expires).min()
+    );
 }
 
-fn compare(fees: u8, steps: &[Step]) {
+/// Runs both and answers with the outcomes that occurred.
+fn compare(fees: u8, steps: &[Step]) -> (BTreeSet<Rejection>, BTreeSet<String>) {
+    let mut rejections = BTreeSet::new();
+    let mut inadmissible = BTreeSet::new();
     let genesis = tight(fees);
     let mut world = World::of(&genesis);
     let mut model = Model::new(&genesis);
@@ -344,9 +374,17 @@ fn compare(fees: u8, steps: &[Step]) {
             let up_to = &candidates[..=*place];
             assert_eq!(world.ledger.validate(at, now, &receiver, up_to), Err(error));
             assert_eq!(world.ledger.apply(at, now, &receiver, up_to), Err(error));
-            assert_eq!(world.ledger.root(), root, "an invalid block changes nothing");
+            assert_eq!(
+                world.ledger.root(),
+                root,
+                "an invalid block changes nothing"
+            );
         }
-        let taken: Vec<_> = selection.taken.iter().map(|place| candidates[*place]).collect();
+        let taken: Vec<_> = selection
+            .taken
+            .iter()
+            .map(|place| candidates[*place])
+            .collect();
         assert_eq!(world.ledger.validate(at, now, &receiver, &taken), Ok(()));
         let applied = world.ledger.apply(at, now, &receiver, &taken).unwrap();
         world.ledger.check_invariants();
@@ -354,8 +392,11 @@ fn compare(fees: u8, steps: &[Step]) {
         common::assert_receipts(&applied.receipts, &expected);
         assert_eq!(applied.expired, expired);
         assert_same(&world, &model);
+        rejections.extend(expected.iter().filter_map(|receipt| receipt.outcome.err()));
+        inadmissible.extend(refused.iter().map(|(_, reason)| format!("{reason:?}")));
     }
     assert_restores(&genesis, &mut world);
+    (rejections, inadmissible)
 }
 
 /// LG-13: the ledger that a snapshot gives is the one that was replayed, now and later.
@@ -372,7 +413,13 @@ fn assert_restores(genesis: &Genesis, world: &mut World) {
     for number in 0..8 {
         let lock = common::lock("alice@thor", "bob@sprout", "0.000005", 10_050);
         let until = Height::new(height.get() + 3);
-        let signed = common::signed("alice@thor", &["alice@thor"], vec![lock], until, 1_000 + number);
+        let signed = common::signed(
+            "alice@thor",
+            &["alice@thor"],
+            vec![lock],
+            until,
+            1_000 + number,
+        );
         let transaction = Verified::check(signed, &CHAIN, &mut checker).unwrap();
         let at = world.ledger.height().next();
         let time = Time::from_millis(10_000 + number * 30);
@@ -401,4 +448,31 @@ proptest! {
     ) {
         compare(fees, &steps);
     }
+}
+
+#[test]
+fn the_generated_commands_reach_every_rejection() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (0_u8..12, prop::collection::vec(step(), 1..24));
+    let (mut rejections, mut inadmissible) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..2_000 {
+        let (fees, steps) = strategy.new_tree(&mut runner).unwrap().current();
+        let (some, more) = compare(fees, &steps);
+        rejections.extend(some);
+        inadmissible.extend(more);
+    }
+    let missing: Vec<_> = Rejection::ALL
+        .into_iter()
+        .filter(|rejection| !rejections.contains(rejection))
+        .collect();
+    // These two need thousands of platforms or hundreds of changes; they have tests of their own.
+    assert_eq!(missing, [Rejection::PlatformsFull, Rejection::ChangesFull]);
+    let expected = [
+        "CannotPayFee",
+        "DuplicateInBlock",
+        "Expired",
+        "IdInWindow",
+        "TooFar",
+    ];
+    assert!(inadmissible.iter().eq(expected), "{inadmissible:?}");
 }

@@ -92,7 +92,7 @@ impl fmt::Display for Amount {
             return write!(f, "{whole}");
         }
         let mut places = Self::PLACES as usize;
-        while part % 10 == 0 {
+        while part.is_multiple_of(10) {
             part /= 10;
             places -= 1;
         }

@@ -82,7 +82,7 @@ impl Chain {
 
     /// Whether `height` is the last of its epoch.
     pub fn is_epoch_end(&self, height: Height) -> bool {
-        height.get() % self.epoch_length == 0
+        height.get().is_multiple_of(self.epoch_length)
     }
 
     /// Digest of the committee after an epoch's last block; zero at every other height.

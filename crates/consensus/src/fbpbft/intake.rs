@@ -80,7 +80,7 @@ impl Intake {
             Message::NewView(proposal) => {
                 let (height, view) = (proposal.new_view.height, proposal.new_view.view);
                 if height != machine.height() || view < machine.view_floor() {
-                    self.refuse_position(now, machine, link, height)
+                    refuse_position(now, machine, link, height)
                 } else {
                     self.verify(machine, link, Message::NewView(proposal))
                 }
@@ -150,29 +150,11 @@ impl Intake {
         from: ReplicaId,
         message: Message,
     ) -> Vec<Input> {
-        match Verified::check(message, &machine.chain, &mut machine.checker) {
-            Ok(message) => alloc::vec![Input::Message { from, message }],
-            Err(_) => {
-                self.links.entry(from).or_default().failures += 1;
-                machine.drop_message(DropReason::Signature);
-                Vec::new()
-            }
+        if let Ok(message) = Verified::check(message, &machine.chain, &mut machine.checker) {
+            return alloc::vec![Input::Message { from, message }];
         }
-    }
-
-    fn refuse_position<S: Signer, V: Verifier>(
-        &mut self,
-        now: Time,
-        machine: &mut Machine<S, V>,
-        link: ReplicaId,
-        height: Height,
-    ) -> Vec<Input> {
-        if height > machine.height() {
-            machine.note_height(now, link, height);
-            machine.drop_message(DropReason::Ahead);
-        } else {
-            machine.drop_message(DropReason::Stale);
-        }
+        self.links.entry(from).or_default().failures += 1;
+        machine.drop_message(DropReason::Signature);
         Vec::new()
     }
 
@@ -198,7 +180,7 @@ impl Intake {
         }
         let is_near = height > current && height <= current.saturating_add(PROPOSALS_AHEAD);
         if !is_near || link != machine.chain.leader(height, View::ZERO) {
-            return self.refuse_position(now, machine, link, height);
+            return refuse_position(now, machine, link, height);
         }
         machine.note_height(now, link, height);
         let bytes_max = machine.config.bytes_per_sender_max;
@@ -221,7 +203,7 @@ impl Intake {
         view_change: ViewChange,
     ) -> Vec<Input> {
         if view_change.height != machine.height() {
-            return self.refuse_position(now, machine, link, view_change.height);
+            return refuse_position(now, machine, link, view_change.height);
         }
         let known = machine
             .round
@@ -431,6 +413,22 @@ impl Intake {
         }
         inputs
     }
+}
+
+/// Counts a message that is for another height, and learns from it where its sender is.
+fn refuse_position<S: Signer, V: Verifier>(
+    now: Time,
+    machine: &mut Machine<S, V>,
+    link: ReplicaId,
+    height: Height,
+) -> Vec<Input> {
+    if height > machine.height() {
+        machine.note_height(now, link, height);
+        machine.drop_message(DropReason::Ahead);
+    } else {
+        machine.drop_message(DropReason::Stale);
+    }
+    Vec::new()
 }
 
 impl Link {

@@ -74,16 +74,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.drop_message(DropReason::Body);
             return;
         };
-        let checked = rules::check_proposal(
-            &self.config,
-            &self.chain,
-            &self.parent,
-            &roots,
-            view,
-            None,
-            now,
-            &block,
-        );
+        let checked = rules::check_proposal(&self.circumstances(&roots, view, None, now), &block);
         if let Err(error) = checked {
             self.drop_message(DropReason::Header(error));
             return;
@@ -92,6 +83,24 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.propose(now, block, out);
         } else {
             self.start_view(now, Some(block), out);
+        }
+    }
+
+    fn circumstances<'a>(
+        &'a self,
+        roots: &'a Roots,
+        view: View,
+        claim: Option<&'a PreparedClaim>,
+        now: Time,
+    ) -> rules::Circumstances<'a> {
+        rules::Circumstances {
+            config: &self.config,
+            chain: &self.chain,
+            parent: &self.parent,
+            roots,
+            view,
+            claim,
+            now,
         }
     }
 
@@ -212,16 +221,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             }
         };
         let claim = justified.as_ref().and_then(|(_, claim)| claim.as_ref());
-        let checked = rules::check_proposal(
-            &self.config,
-            &self.chain,
-            &self.parent,
-            &roots,
-            view,
-            claim,
-            now,
-            &sealed,
-        );
+        let checked = rules::check_proposal(&self.circumstances(&roots, view, claim, now), &sealed);
         // A proposal is something to decide, whatever it is worth: its leader has had its turn.
         self.arm_view_timer(now);
         if let Err(error) = checked {

@@ -65,19 +65,33 @@ pub fn fresh_timestamp(now: Time, parent: Time) -> Time {
     now.max(parent.saturating_add(Duration::from_millis(1)))
 }
 
-/// Checks a proposal for the height after `parent` in `view`.
-///
-/// `claim` is what a NEW-VIEW obliges its leader to propose again; without it the block is fresh.
+/// What a proposal is judged by.
+pub(super) struct Circumstances<'a> {
+    pub(super) config: &'a Config,
+    pub(super) chain: &'a Chain,
+    /// The block below.
+    pub(super) parent: &'a Parent,
+    /// State after it.
+    pub(super) roots: &'a Roots,
+    /// The view of the proposal.
+    pub(super) view: View,
+    /// What a NEW-VIEW obliges its leader to propose again; without it the block is fresh.
+    pub(super) claim: Option<&'a PreparedClaim>,
+    pub(super) now: Time,
+}
+
+/// FB-4: checks everything about a proposal that needs no knowledge of the application.
 pub(super) fn check_proposal(
-    config: &Config,
-    chain: &Chain,
-    parent: &Parent,
-    roots: &Roots,
-    view: View,
-    claim: Option<&PreparedClaim>,
-    now: Time,
+    circumstances: &Circumstances<'_>,
     block: &SealedBlock,
 ) -> Result<(), HeaderError> {
+    let Circumstances {
+        config,
+        chain,
+        parent,
+        roots,
+        ..
+    } = circumstances;
     let header = block.header();
     let height = parent.height.next();
     if header.chain != chain.id()
@@ -92,7 +106,7 @@ pub(super) fn check_proposal(
     if header.application_root != roots.application || header.receipts_root != roots.receipts {
         return Err(HeaderError::Roots);
     }
-    check_origin(config, chain, view, claim, now, header)?;
+    check_origin(circumstances, header)?;
     if header.timestamp <= parent.timestamp {
         return Err(HeaderError::Timestamp);
     }
@@ -117,14 +131,15 @@ pub(super) fn check_proposal(
 }
 
 /// Who proposed it first, and when.
-fn check_origin(
-    config: &Config,
-    chain: &Chain,
-    view: View,
-    claim: Option<&PreparedClaim>,
-    now: Time,
-    header: &Header,
-) -> Result<(), HeaderError> {
+fn check_origin(circumstances: &Circumstances<'_>, header: &Header) -> Result<(), HeaderError> {
+    let Circumstances {
+        config,
+        chain,
+        view,
+        claim,
+        now,
+        ..
+    } = *circumstances;
     let is_of_its_leader = header.proposer == chain.leader(header.height, header.view);
     match claim {
         // Byte-identical to the certified block, since the digests are equal. Its time was

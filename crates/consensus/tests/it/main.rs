@@ -1,5 +1,12 @@
 //! FB-PBFT through its public interface.
 
+mod byzantine;
+mod certificates;
 #[path = "../../support/cluster.rs"]
 mod cluster;
+mod evidence;
+mod forge;
+mod intake;
 mod normal_case;
+mod restore;
+mod view_changes;

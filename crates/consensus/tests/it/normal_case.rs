@@ -14,7 +14,10 @@ fn cluster(members: u64) -> Cluster<StubSigner, StubVerifier> {
 /// Delivers until everybody decided `height`, and not a frame further.
 fn run_to(cluster: &mut Cluster<StubSigner, StubVerifier>, height: u64) {
     while cluster.decided_by_all() < Height::new(height) {
-        let frame = cluster.network.pop_front().expect("progress without timers");
+        let frame = cluster
+            .network
+            .pop_front()
+            .expect("progress without timers");
         cluster.deliver(frame);
     }
 }

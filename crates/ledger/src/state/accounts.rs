@@ -89,8 +89,8 @@ impl AccountView {
 
     /// Leaf of the accounts tree.
     pub fn leaf(&self) -> Sha256Digest {
-        let flags = u8::from(self.is_frozen) * Account::FROZEN
-            + u8::from(self.is_closed) * Account::CLOSED;
+        let flags =
+            u8::from(self.is_frozen) * Account::FROZEN + u8::from(self.is_closed) * Account::CLOSED;
         let balance = Balance {
             total: Wide::new(self.total.units()),
             locked: Wide::new(self.locked.units()),
@@ -190,7 +190,9 @@ impl Accounts {
         }
         let mut out = [Self::NONE; N];
         for (index, slot) in slots.into_iter().enumerate() {
-            out[index] = slot.or_else(|| self.find_text(texts[index])).unwrap_or(Self::NONE);
+            out[index] = slot
+                .or_else(|| self.find_text(texts[index]))
+                .unwrap_or(Self::NONE);
         }
         out
     }
@@ -313,7 +315,12 @@ impl Accounts {
 
     fn preimage(&self, slot: u32) -> Preimage {
         let account = self.get(slot);
-        preimage(self.text(slot), &account.owner, account.flags & Account::SHOWN, &account.balance)
+        preimage(
+            self.text(slot),
+            &account.owner,
+            account.flags & Account::SHOWN,
+            &account.balance,
+        )
     }
 
     pub(super) fn text(&self, slot: u32) -> &[u8] {

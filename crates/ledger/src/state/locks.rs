@@ -88,7 +88,11 @@ impl LockView {
             state: self.state,
             is_dirty: false,
         };
-        leaf(&lock, self.from.as_str().as_bytes(), self.to.as_str().as_bytes())
+        leaf(
+            &lock,
+            self.from.as_str().as_bytes(),
+            self.to.as_str().as_bytes(),
+        )
     }
 }
 

@@ -12,8 +12,8 @@ mod recent;
 
 pub use accounts::AccountView;
 pub(crate) use accounts::{Account, Accounts, Balance};
-pub use locks::{LockState, LockView};
 pub(crate) use locks::{Lock, Locks};
+pub use locks::{LockState, LockView};
 pub use platforms::PlatformView;
 pub(crate) use platforms::{Platform, Platforms};
 pub(crate) use recent::{Entry, Recent};
@@ -132,16 +132,37 @@ impl Offences {
 
 /// What was there before a change.
 pub(crate) enum Change {
-    Balance { slot: u32, before: Balance },
-    Owner { slot: u32, before: Sha256Digest },
-    Flags { slot: u32, before: u8 },
-    AccountOpened { platform: u16, used_quota: bool },
-    LockCreated { slot: u32, replaced: Option<Box<Lock>> },
-    LockSettled { slot: u32 },
+    Balance {
+        slot: u32,
+        before: Balance,
+    },
+    Owner {
+        slot: u32,
+        before: Sha256Digest,
+    },
+    Flags {
+        slot: u32,
+        before: u8,
+    },
+    AccountOpened {
+        platform: u16,
+        used_quota: bool,
+    },
+    LockCreated {
+        slot: u32,
+        replaced: Option<Box<Lock>>,
+    },
+    LockSettled {
+        slot: u32,
+    },
     PlatformAdded,
     CommitteeChanged,
-    Supply { before: Box<Supply> },
-    Remembered { bucket: u32 },
+    Supply {
+        before: Box<Supply>,
+    },
+    Remembered {
+        bucket: u32,
+    },
 }
 
 /// The state. Everything in it that a block can read is under the root (LG-10).
@@ -195,7 +216,12 @@ impl State {
     }
 
     /// Changes the balance of an account.
-    pub(crate) fn change_balance(&mut self, slot: u32, at: Height, change: impl FnOnce(&mut Balance)) {
+    pub(crate) fn change_balance(
+        &mut self,
+        slot: u32,
+        at: Height,
+        change: impl FnOnce(&mut Balance),
+    ) {
         let account = self.accounts.get_mut(slot);
         let before = account.balance;
         account.balance.changed = at.get();

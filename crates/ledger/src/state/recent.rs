@@ -149,7 +149,11 @@ impl Recent {
             ..
         } = self;
         let hash_of = |&(bucket, place): &(u32, u32)| {
-            hash.hash(buckets[bucket as usize].entries[place as usize].id.as_bytes())
+            hash.hash(
+                buckets[bucket as usize].entries[place as usize]
+                    .id
+                    .as_bytes(),
+            )
         };
         index.insert_unique(hash_of(&(ring, place)), (ring, place), hash_of);
         ring

@@ -18,9 +18,9 @@ pub type Tx = Verified<SignedTransaction>;
 /// The signer with a name. Accounts are owned by the key of their address, platforms by the key of
 /// their name, the authority by `root1`, `root2` and `root3`, of which two must sign.
 pub fn signer(name: &str) -> StubSigner {
-    let number = name
-        .bytes()
-        .fold(17_u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte)));
+    let number = name.bytes().fold(17_u64, |sum, byte| {
+        sum.wrapping_mul(257).wrapping_add(u64::from(byte))
+    });
     StubSigner::new(number)
 }
 
@@ -124,7 +124,11 @@ impl World {
         let applied = self.ledger.apply(at, time, &receiver, transactions);
         assert_eq!(applied.as_ref().err(), verdict.as_ref().err());
         if applied.is_err() {
-            assert_eq!(self.ledger.root(), before, "an invalid block changes nothing");
+            assert_eq!(
+                self.ledger.root(),
+                before,
+                "an invalid block changes nothing"
+            );
         }
         self.ledger.check_invariants();
         applied
@@ -137,7 +141,10 @@ impl World {
 
     /// Makes a lock from Alice to Bob that Alice signs.
     pub fn lock(&mut self, units: &str, expires: u64) -> LockId {
-        let transaction = self.own("alice@thor", lock("alice@thor", "bob@sprout", units, expires));
+        let transaction = self.own(
+            "alice@thor",
+            lock("alice@thor", "bob@sprout", units, expires),
+        );
         match self.run(&transaction) {
             Ok(Outcome::Locked(id)) => id,
             other => panic!("no lock but {other:?}"),
@@ -156,11 +163,21 @@ impl World {
 
     pub fn assert_balance(&self, text: &str, total: &str, available: &str, locked: &str) {
         let expected = (total.to_owned(), available.to_owned(), locked.to_owned());
-        assert_eq!(self.balance(text), expected, "{text}: total, available, locked");
+        assert_eq!(
+            self.balance(text),
+            expected,
+            "{text}: total, available, locked"
+        );
     }
 }
 
-pub fn sign(signer_text: &str, keys: &[&str], commands: Vec<Command>, until: Height, nonce: u64) -> Tx {
+pub fn sign(
+    signer_text: &str,
+    keys: &[&str],
+    commands: Vec<Command>,
+    until: Height,
+    nonce: u64,
+) -> Tx {
     verified(signed(signer_text, keys, commands, until, nonce))
 }
 

@@ -228,9 +228,8 @@ impl Model {
             let platform = self.platforms.get(address.platform());
             platform.is_some_and(|platform| step.keys.contains(&platform.key))
         };
-        let lacks = |address: &Address, units: u128| {
-            exists(address) && self.available(address) < units
-        };
+        let lacks =
+            |address: &Address, units: u128| exists(address) && self.available(address) < units;
         let signed = step.keys.iter().filter(|k| self.authority.keys.contains(k));
         let is_authority = signed.count() >= self.authority.threshold as usize;
         match command {
@@ -238,7 +237,10 @@ impl Model {
                 let Some(platform) = self.platforms.get(account.platform()) else {
                     return BTreeSet::from([Rejection::PlatformNotFound]);
                 };
-                when(exists(account) && !closed(account), Rejection::AccountExists);
+                when(
+                    exists(account) && !closed(account),
+                    Rejection::AccountExists,
+                );
                 when(closed(account), Rejection::AccountClosed);
                 when(!runs(account), Rejection::NotAuthorised);
                 if platform.opened >= platform.quota {
@@ -256,7 +258,10 @@ impl Model {
                     }
                 }
                 let count = self.accounts.len();
-                when(count >= self.parameters.accounts_max as usize, Rejection::AccountsFull);
+                when(
+                    count >= self.parameters.accounts_max as usize,
+                    Rejection::AccountsFull,
+                );
             }
             Command::CloseAccount { account } => {
                 when(!exists(account), Rejection::AccountNotFound);
@@ -289,7 +294,10 @@ impl Model {
                 when(closed(from) || closed(to), Rejection::AccountClosed);
                 when(!owns(from), Rejection::NotAuthorised);
                 when(frozen(from), Rejection::AccountFrozen);
-                when(*amount < self.parameters.min_lock, Rejection::AmountBelowMinimum);
+                when(
+                    *amount < self.parameters.min_lock,
+                    Rejection::AmountBelowMinimum,
+                );
                 when(*expires <= step.time, Rejection::ExpiryPassed);
                 let latest = step.time.as_millis() + self.parameters.lock_horizon_ms;
                 when(expires.as_millis() > latest, Rejection::ExpiryTooFar);
@@ -298,7 +306,10 @@ impl Model {
                 when(is_full, Rejection::TooManyOpenLocks);
                 when(lacks(from, amount.units()), Rejection::InsufficientFunds);
                 let is_full = self.locks.len() >= self.parameters.locks_max as usize;
-                when(is_full && self.forgettable(step.at).is_none(), Rejection::LocksFull);
+                when(
+                    is_full && self.forgettable(step.at).is_none(),
+                    Rejection::LocksFull,
+                );
             }
             Command::Commit { lock, amount } => {
                 when(amount.is_zero(), Rejection::ZeroAmount);
@@ -306,8 +317,14 @@ impl Model {
                     when(true, Rejection::LockNotFound);
                     return found;
                 };
-                when(lock.state == LockState::Committed, Rejection::AlreadyCommitted);
-                when(lock.state == LockState::RolledBack, Rejection::AlreadyRolledBack);
+                when(
+                    lock.state == LockState::Committed,
+                    Rejection::AlreadyCommitted,
+                );
+                when(
+                    lock.state == LockState::RolledBack,
+                    Rejection::AlreadyRolledBack,
+                );
                 when(lock.state == LockState::Expired, Rejection::LockExpired);
                 when(lock.expires <= step.time, Rejection::LockExpired);
                 let is_payer = owns(&lock.from) && !runs(&lock.to);
@@ -321,8 +338,14 @@ impl Model {
                 let Some(lock) = self.locks.get(lock) else {
                     return BTreeSet::from([Rejection::LockNotFound]);
                 };
-                when(lock.state == LockState::Committed, Rejection::AlreadyCommitted);
-                when(lock.state == LockState::RolledBack, Rejection::AlreadyRolledBack);
+                when(
+                    lock.state == LockState::Committed,
+                    Rejection::AlreadyCommitted,
+                );
+                when(
+                    lock.state == LockState::RolledBack,
+                    Rejection::AlreadyRolledBack,
+                );
                 when(lock.state == LockState::Expired, Rejection::LockExpired);
                 when(lock.expires <= step.time, Rejection::LockExpired);
                 when(!runs(&lock.to), Rejection::NotAuthorised);
@@ -348,7 +371,10 @@ impl Model {
                 when(closed(to), Rejection::AccountClosed);
                 when(!is_authority, Rejection::NotAuthorised);
                 let supply = self.supply() + amount.units();
-                when(supply > Amount::SUPPLY_MAX.units(), Rejection::SupplyExceeded);
+                when(
+                    supply > Amount::SUPPLY_MAX.units(),
+                    Rejection::SupplyExceeded,
+                );
             }
             Command::Burn { from, amount } => {
                 when(amount.is_zero(), Rejection::ZeroAmount);

@@ -261,7 +261,7 @@ impl Replay<'_> {
         let block = self.blocks.remove(&(height, digest)).ok_or(missing)?;
         self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
         self.last = Some((block.header.clone(), certificate));
-        if height > self.indexed || (receipts.is_some() && height > self.snapshot) {
+        if height > self.indexed {
             let transactions = block
                 .body
                 .transactions

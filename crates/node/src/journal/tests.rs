@@ -186,6 +186,18 @@ fn reading_where_no_record_starts_is_refused() {
 }
 
 #[test]
+fn what_an_open_finds_is_durable_when_it_returns() {
+    let (disk, _) = written(&[&[b"one"]]);
+    let (mut journal, _, _) = open(disk.clone()).unwrap();
+    // The process is killed before its sync: the system has the record, the disk not yet.
+    journal.append(b"two").unwrap();
+    assert_ne!(disk.durable(), disk.current());
+    let (_, records, _) = open(disk.clone()).unwrap();
+    assert_eq!(records, [b"one", b"two"]);
+    assert_eq!(disk.durable(), disk.current());
+}
+
+#[test]
 fn every_prefix_of_the_last_write_is_recovered() {
     let (disk, offsets) = written(&[&[b"one"], &[b"two"], &[b"the last record"]]);
     let whole = disk.current();

@@ -5,10 +5,12 @@ use super::counters::PeerCounters;
 use super::*;
 use polity_crypto::Signer as _;
 use polity_crypto::ed25519::Ed25519Signer;
+use polity_types::ChainId;
 use quinn::crypto::rustls::QuicClientConfig;
 use rstest::rstest;
 use std::future::Future;
 use std::net::Ipv4Addr;
+use zeroize::Zeroizing;
 
 const CHAIN: ChainId = ChainId::new([7; 32]);
 const A: ReplicaId = ReplicaId::new(0);

@@ -1,0 +1,289 @@
+//! Questions about accounts, locks, blocks and the node.
+
+use super::{ApiError, Gate, Service};
+use crate::archive::ArchiveError;
+use crate::view;
+use axum::Json;
+use axum::extract::{Path, State};
+use polity_consensus::fbpbft::Evidence;
+use polity_crypto::Sha256Digest;
+use polity_ledger::{Address, LockId, StateProof, TransactionId};
+use polity_replica::application_root;
+use polity_replica::proof::{AccountProof, FinalityProof, LockProof};
+use polity_types::{Height, wire};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a proof waits for the header that names the state.
+const PROOF_WAIT: Duration = Duration::from_secs(30);
+
+/// Largest piece of evidence that is read back.
+const EVIDENCE_BYTES_MAX: usize = 1 << 20;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+fn address(text: &str) -> Result<Address, ApiError> {
+    text.parse().map_err(|error: polity_ledger::AddressError| {
+        ApiError::bad("malformed_address", error.to_string())
+    })
+}
+
+fn lock_id(text: &str) -> Result<LockId, ApiError> {
+    text.parse().map_err(|error: polity_types::HexError| {
+        ApiError::bad("malformed_id", error.to_string())
+    })
+}
+
+fn no_account() -> ApiError {
+    ApiError::not_found("unknown_account", "no account has this address")
+}
+
+fn no_lock() -> ApiError {
+    ApiError::not_found(
+        "unknown_lock",
+        "no lock has this id, or it was settled too long ago to be remembered",
+    )
+}
+
+pub(super) async fn account(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<view::Account> {
+    let address = address(&text)?;
+    let account = gate
+        .service()?
+        .ask(move |view| {
+            let ledger = view.replica.ledger();
+            let height = ledger.height();
+            Some(view::Account::new(ledger.account(&address)?, height))
+        })
+        .await?;
+    account.map(Json).ok_or_else(no_account)
+}
+
+pub(super) async fn account_locks(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<Vec<view::Lock>> {
+    let address = address(&text)?;
+    let locks = gate
+        .service()?
+        .ask(move |view| {
+            let ledger = view.replica.ledger();
+            ledger.account(&address)?;
+            Some(ledger.locks_of(&address))
+        })
+        .await?
+        .ok_or_else(no_account)?;
+    Ok(Json(locks.into_iter().map(view::Lock::from).collect()))
+}
+
+pub(super) async fn lock(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<view::Lock> {
+    let id = lock_id(&text)?;
+    let lock = gate
+        .service()?
+        .ask(move |view| view.replica.ledger().lock(&id))
+        .await?;
+    lock.map(|lock| Json(lock.into())).ok_or_else(no_lock)
+}
+
+pub(super) async fn account_proof(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<AccountProof> {
+    let address = address(&text)?;
+    let (finality, state) = prove(gate.service()?, move |ledger| ledger.prove_account(&address))
+        .await?
+        .ok_or_else(no_account)?;
+    Ok(Json(AccountProof { finality, state }))
+}
+
+pub(super) async fn lock_proof(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<LockProof> {
+    let id = lock_id(&text)?;
+    let (finality, state) = prove(gate.service()?, move |ledger| ledger.prove_lock(&id))
+        .await?
+        .ok_or_else(no_lock)?;
+    Ok(Json(LockProof { finality, state }))
+}
+
+/// Proves something under the present state root, and waits for the block that names this root.
+///
+/// That block is decided soon: a state that no header names yet is something to decide (FB-8).
+async fn prove<T: Send + 'static>(
+    service: &Arc<Service>,
+    prove: impl FnOnce(&mut polity_ledger::Ledger) -> Option<StateProof<T>> + Send + 'static,
+) -> Result<Option<(FinalityProof, StateProof<T>)>, ApiError> {
+    // Listening starts before asking, so the block cannot fall in between.
+    let mut commits = service.hub.listen();
+    let proven = service
+        .ask(move |view| {
+            let proof = prove(view.replica.ledger_mut())?;
+            let root = application_root(&proof.sections.root());
+            let height = view.replica.tip().parent.height;
+            let named = view
+                .last
+                .filter(|(header, _)| header.application_root == root)
+                .map(|(header, certificate)| FinalityProof {
+                    header: header.clone(),
+                    certificate: certificate.clone(),
+                });
+            Some((proof, height, named))
+        })
+        .await?;
+    let Some((proof, height, named)) = proven else {
+        return Ok(None);
+    };
+    if let Some(finality) = named {
+        return Ok(Some((finality, proof)));
+    }
+    let next = async {
+        while let Some(committed) = commits.recv().await {
+            if committed.block.header().height == height.next() {
+                return Ok(FinalityProof {
+                    header: committed.block.header().clone(),
+                    certificate: committed.certificate.clone(),
+                });
+            }
+        }
+        Err(ApiError::stopping())
+    };
+    match tokio::time::timeout(PROOF_WAIT, next).await {
+        Ok(finality) => Ok(Some((finality?, proof))),
+        Err(_) => Err(ApiError::new(
+            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            "not_final_yet",
+            "no block names the present state yet; try again",
+        )),
+    }
+}
+
+pub(super) async fn latest_block(State(gate): State<Arc<Gate>>) -> Answer<view::Block> {
+    let service = gate.service()?;
+    let height = service.ask(|view| view.replica.tip().parent.height).await?;
+    block_at(service, height).await
+}
+
+pub(super) async fn block(
+    State(gate): State<Arc<Gate>>,
+    Path(text): Path<String>,
+) -> Answer<view::Block> {
+    let height: u64 = text.parse().map_err(|_| {
+        ApiError::bad(
+            "malformed_height",
+            "a height is a whole number from 1, or `latest`",
+        )
+    })?;
+    block_at(gate.service()?, Height::new(height)).await
+}
+
+async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block> {
+    let blocks = Arc::clone(&service.blocks);
+    let decided = tokio::task::spawn_blocking(move || blocks.get(height))
+        .await
+        .map_err(|_| ApiError::stopping())?
+        .map_err(|error: ArchiveError| ApiError::storage(&error))?
+        .ok_or_else(|| ApiError::not_found("unknown_block", "no block is decided at this height"))?;
+    let block = &decided.block;
+    let transactions = block
+        .body
+        .transactions
+        .iter()
+        .filter_map(|bytes| polity_replica::transaction_id(bytes.as_slice()))
+        .map(|id| TransactionId::new(*id.as_bytes()))
+        .collect();
+    Ok(Json(view::Block::new(
+        &service.chain,
+        &block.header,
+        &decided.certificate,
+        transactions,
+        block.body.evidence.len(),
+    )))
+}
+
+pub(super) async fn status(State(gate): State<Arc<Gate>>) -> Answer<view::Status> {
+    let service = gate.service()?;
+    Ok(Json(read_status(service).await?))
+}
+
+/// Everything about the node at once.
+pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, ApiError> {
+    let counters = service.transport.counters();
+    let peers = counters
+        .peers
+        .iter()
+        .map(|(id, peer)| view::Peer {
+            replica: *id,
+            name: service.name(*id),
+            connected: peer.is_connected,
+            connected_to_us: peer.is_connected_to_us,
+            round_trip_us: peer.round_trip_us,
+        })
+        .collect();
+    let of = Arc::clone(service);
+    let ready = service.links.is_quorum();
+    service
+        .ask(move |view| {
+            let journal_bytes = view.journal_bytes;
+            let state_root = view.replica.ledger_mut().root();
+            let replica = &*view.replica;
+            let tip = replica.tip();
+            let machine = replica.machine();
+            let supply = replica.ledger().supply();
+            view::Status {
+                federation: of.genesis.name.clone(),
+                name: of.name(of.own),
+                replica: of.own,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                chain: of.chain.id(),
+                height: tip.parent.height,
+                view: machine.view(),
+                leader: of.name(machine.leader()),
+                block: tip.parent.digest,
+                block_time: tip.parent.timestamp,
+                state_root,
+                application_root: tip.roots.application,
+                receipts_root: tip.roots.receipts,
+                supply,
+                supply_total: supply.total(),
+                pool_transactions: replica.pool().len(),
+                validity_horizon: replica.ledger().parameters().validity_horizon,
+                journal_bytes,
+                ready,
+                peers,
+            }
+        })
+        .await
+}
+
+pub(super) async fn evidence(State(gate): State<Arc<Gate>>) -> Answer<Vec<view::EvidenceView>> {
+    let service = Arc::clone(gate.service()?);
+    let blocks = Arc::clone(&service.blocks);
+    let stored = tokio::task::spawn_blocking(move || blocks.store().evidence())
+        .await
+        .map_err(|_| ApiError::stopping())?
+        .map_err(|error| ApiError::storage(&error))?;
+    let list = stored
+        .into_iter()
+        .filter_map(|(id, bytes)| {
+            let evidence: Evidence = wire::decode(&bytes, EVIDENCE_BYTES_MAX).ok()?;
+            let (height, view) = evidence.position();
+            let mut proof = String::with_capacity(2 * bytes.len());
+            polity_types::write_hex(&bytes, &mut proof).ok()?;
+            Some(view::EvidenceView {
+                id: Sha256Digest::new(id),
+                accused: evidence.accused(&service.chain),
+                kind: evidence.kind(),
+                height,
+                view,
+                proof,
+            })
+        })
+        .collect();
+    Ok(Json(list))
+}

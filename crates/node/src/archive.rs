@@ -1,0 +1,278 @@
+//! The threads that keep and serve what is decided.
+//!
+//! One writes the index: where blocks are, their receipts, snapshots, evidence. When a block is in,
+//! everybody who listens is told. The other reads blocks back for members that fell behind. Both
+//! leave the driver to its replica.
+
+use crate::driver::lane;
+use crate::host::{encode_receipts, encode_snapshot};
+use crate::hub::Hub;
+use crate::journal::{DiskFile, JournalError, RECORD_BYTES_MAX, Reader};
+use crate::store::{BlockEntry, Store, StoreError};
+use crate::transport::Transport;
+use polity_consensus::fbpbft::{self, Decided, Message};
+use polity_replica::{Committed, Frame, Record, Snapshot};
+use polity_types::{Height, ReplicaId, wire};
+use std::fmt;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Tasks that wait to be written, at most; then the driver waits.
+const TASKS_MAX: usize = 256;
+
+/// Members' requests for blocks that wait, at most; further ones are dropped, and asked again.
+const REQUESTS_MAX: usize = 64;
+
+/// Something to keep.
+pub enum Task {
+    /// A block that was committed.
+    Block {
+        /// The block.
+        committed: Arc<Committed>,
+        /// Where the journal holds it.
+        entry: Option<BlockEntry>,
+    },
+    /// Proof of an offence.
+    Evidence {
+        /// Identity of the offence.
+        id: [u8; 32],
+        /// The encoded evidence.
+        bytes: Vec<u8>,
+    },
+    /// The whole state.
+    Snapshot(Box<Snapshot>),
+}
+
+/// Why nothing more can be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The index failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal cannot be read back.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The thread ended without a reason, which is a mistake in this program.
+    #[error("the thread that writes the index ended; start the node again")]
+    Ended,
+}
+
+struct Request {
+    to: ReplicaId,
+    from: Height,
+    count_max: u64,
+    bytes_max: usize,
+}
+
+/// The sending end.
+pub struct Archive {
+    tasks: Option<SyncSender<Task>>,
+    requests: Option<SyncSender<Request>>,
+    writer: Option<JoinHandle<Result<(), StoreError>>>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Archive(..)")
+    }
+}
+
+impl Archive {
+    /// Starts both threads.
+    pub fn start(
+        store: Arc<Store>,
+        hub: Arc<Hub>,
+        blocks: Arc<Blocks>,
+        transport: Arc<Transport>,
+    ) -> std::io::Result<Self> {
+        let (tasks, received) = sync_channel(TASKS_MAX);
+        let writer_store = Arc::clone(&store);
+        let writer = std::thread::Builder::new()
+            .name("polity-index".to_owned())
+            .spawn(move || write(&writer_store, &hub, &received))?;
+        let (requests, received) = sync_channel(REQUESTS_MAX);
+        let server = std::thread::Builder::new()
+            .name("polity-serve".to_owned())
+            .spawn(move || serve(&blocks, &transport, &received))?;
+        Ok(Self {
+            tasks: Some(tasks),
+            requests: Some(requests),
+            writer: Some(writer),
+            server: Some(server),
+        })
+    }
+
+    /// Hands a task over; waits if many are waiting.
+    pub fn put(&mut self, task: Task) -> Result<(), ArchiveError> {
+        let is_sent = self
+            .tasks
+            .as_ref()
+            .is_some_and(|tasks| tasks.send(task).is_ok());
+        if is_sent {
+            return Ok(());
+        }
+        // The thread ends only with an error.
+        self.finish()?;
+        Err(ArchiveError::Ended)
+    }
+
+    /// Sends decided blocks to a member that fell behind. Dropped if many ask: it will ask again.
+    pub fn serve(&self, to: ReplicaId, from: Height, count_max: u64, bytes_max: usize) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.try_send(Request {
+                to,
+                from,
+                count_max,
+                bytes_max,
+            });
+        }
+    }
+
+    /// Waits until everything is written durably.
+    pub fn finish(&mut self) -> Result<(), ArchiveError> {
+        self.tasks = None;
+        self.requests = None;
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
+        match self.writer.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => Ok(result?),
+            Some(Err(_)) => Err(ArchiveError::Ended),
+        }
+    }
+}
+
+fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreError> {
+    while let Ok(first) = tasks.recv() {
+        // Whatever waits goes into one commit.
+        let mut batch = vec![first];
+        batch.extend(tasks.try_iter().take(TASKS_MAX));
+        let mut blocks = Vec::new();
+        for task in batch {
+            match task {
+                Task::Block { committed, entry } => blocks.push((committed, entry)),
+                Task::Evidence { id, bytes } => {
+                    store.put_evidence(&id, &bytes)?;
+                }
+                Task::Snapshot(snapshot) => {
+                    put_blocks(store, hub, std::mem::take(&mut blocks))?;
+                    let height = snapshot.meta.height;
+                    store.put_snapshot(height, encode_snapshot(*snapshot))?;
+                    tracing::info!(%height, "snapshot stored");
+                }
+            }
+        }
+        put_blocks(store, hub, blocks)?;
+    }
+    hub.close();
+    store.flush()
+}
+
+fn put_blocks(
+    store: &Store,
+    hub: &Hub,
+    blocks: Vec<(Arc<Committed>, Option<BlockEntry>)>,
+) -> Result<(), StoreError> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = blocks
+        .iter()
+        .filter_map(|(committed, entry)| {
+            let ids: Vec<[u8; 32]> = committed
+                .receipts
+                .iter()
+                .map(|receipt| *receipt.id.as_bytes())
+                .collect();
+            let height = committed.block.header().height;
+            Some((height, (*entry)?, ids, encode_receipts(&committed.receipts)))
+        })
+        .collect();
+    store.put_receipts(
+        rows.iter()
+            .map(|(height, _, _, receipts)| (*height, receipts.as_slice())),
+    )?;
+    store.put_blocks(
+        rows.iter()
+            .map(|(height, entry, ids, _)| (*height, *entry, ids.as_slice())),
+    )?;
+    for (committed, _) in &blocks {
+        hub.publish(committed);
+    }
+    Ok(())
+}
+
+/// Decided blocks, read back from the journal. Cheap to share: one file handle behind a lock.
+#[derive(Debug)]
+pub struct Blocks {
+    store: Arc<Store>,
+    reader: Mutex<Reader<DiskFile>>,
+}
+
+impl Blocks {
+    /// Reads from a journal beside the process that writes it.
+    pub fn new(store: Arc<Store>, reader: Reader<DiskFile>) -> Self {
+        Self {
+            store,
+            reader: Mutex::new(reader),
+        }
+    }
+
+    /// The index.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The block at a height with its certificate.
+    pub fn get(&self, height: Height) -> Result<Option<Decided>, ArchiveError> {
+        let Some(entry) = self.store.block(height)? else {
+            return Ok(None);
+        };
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = reader.read_at(entry.block_offset)?;
+        let certificate = reader.read_at(entry.certificate_offset)?;
+        drop(reader);
+        let decode = |bytes: &[u8]| wire::decode::<Record>(bytes, RECORD_BYTES_MAX).ok();
+        match (decode(&block), decode(&certificate)) {
+            (
+                Some(Record::Consensus(fbpbft::Record::Block(block))),
+                Some(Record::Consensus(fbpbft::Record::Decided(certificate))),
+            ) => Ok(Some(Decided { block, certificate })),
+            _ => Err(JournalError::NoRecord(entry.block_offset).into()),
+        }
+    }
+}
+
+fn serve(blocks: &Blocks, transport: &Transport, requests: &Receiver<Request>) {
+    while let Ok(request) = requests.recv() {
+        if let Err(error) = serve_one(blocks, transport, &request) {
+            tracing::warn!(peer = %request.to, height = %request.from, %error, "cannot serve blocks");
+        }
+    }
+}
+
+fn serve_one(blocks: &Blocks, transport: &Transport, request: &Request) -> Result<(), ArchiveError> {
+    let mut height = request.from;
+    let mut bytes_sent = 0;
+    for _ in 0..request.count_max {
+        let Some(decided) = blocks.get(height)? else {
+            break;
+        };
+        let frame = Frame::Consensus(Message::Decided(decided));
+        let bytes = frame.encode();
+        // One block is always sent, so that nobody waits for ever behind a large one.
+        if bytes_sent > 0 && bytes_sent + bytes.len() > request.bytes_max {
+            break;
+        }
+        bytes_sent += bytes.len();
+        if let Err(error) = transport.send(request.to, lane(&frame), bytes.into()) {
+            tracing::warn!(peer = %request.to, %height, %error, "a block cannot be sent");
+            break;
+        }
+        height = height.next();
+    }
+    Ok(())
+}

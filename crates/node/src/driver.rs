@@ -1,0 +1,442 @@
+//! The thread that owns the replica.
+//!
+//! ```text
+//! commands ──▶ handle, handle, tick ──▶ flush ──▶ frames to the transport
+//!                                              ├─▶ answers to clients
+//!                                              └─▶ blocks, evidence, snapshots to the archive
+//! ```
+//!
+//! Whatever waits is taken as one batch, so that one flush of the disk serves many inputs: the more
+//! there is to do, the larger the batches. Questions of clients are answered after the flush, about
+//! a state that is durable.
+
+use crate::archive::{Archive, ArchiveError, Task};
+use crate::host::{Host, NodeReplica, Released};
+use crate::journal::{FileLayer, JournalError};
+use crate::meters::{Meters, micros};
+use crate::transport::{Lane, Transport};
+use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
+use polity_crypto::{PublicKey, Verified};
+use polity_ledger::{SignedTransaction, TransactionId};
+use polity_replica::{Admission, Effect, Frame, Input, Refusal};
+use polity_types::{ReplicaId, Time};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that wait for the driver, at most.
+pub const COMMANDS_MAX: usize = 4_096;
+
+/// Commands in one batch, at most: a flush must not wait for ever.
+const BATCH_MAX: usize = 512;
+
+/// Bytes of transactions in one frame, at most; the lane takes a little more.
+const FRAME_TRANSACTION_BYTES: usize = 192 << 10;
+
+/// A question about the replica; it sends its answer itself.
+pub type Question = Box<dyn FnOnce(&mut View<'_>) + Send>;
+
+/// What questions are about.
+pub struct View<'a> {
+    /// The replica.
+    pub replica: &'a mut NodeReplica,
+    /// Header and certificate of the last block.
+    pub last: Option<&'a (Header, VoteCertificate)>,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+}
+
+/// What became of a transaction that a client submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It waits, or a block holds it.
+    Admitted(Admission),
+    /// It cannot be taken.
+    Refused(Refusal),
+    /// The first key is neither the owner of the signer's account nor known in another role.
+    UnknownKey,
+}
+
+/// Where the results of one request go: one for each transaction, in order.
+pub type SubmitReply = oneshot::Sender<Vec<Submitted>>;
+
+/// What the driver is told.
+pub enum Command {
+    /// A fact for the replica.
+    Fact(Input),
+    /// Transactions of a client, with signatures that hold.
+    Submit {
+        /// The transactions.
+        transactions: Vec<Verified<SignedTransaction>>,
+        /// Where the results go.
+        reply: SubmitReply,
+    },
+    /// A question.
+    Ask(Question),
+    /// Stop when everything before is done.
+    Stop,
+}
+
+/// Why the driver stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The index failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The replica must not go on.
+    #[error("{0}")]
+    Halt(Halt),
+}
+
+/// Everything the driver works with.
+pub struct Driver<F> {
+    /// The replica with its journal.
+    pub host: Host<F>,
+    /// The links.
+    pub transport: Arc<Transport>,
+    /// Where blocks go.
+    pub archive: Archive,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// Header and certificate of the last block.
+    pub last: Option<(Header, VoteCertificate)>,
+    /// A snapshot is taken every so many blocks.
+    pub snapshot_every: u64,
+    /// Keys of the authority, which sign for no account.
+    pub authority: Vec<PublicKey>,
+    /// Requests whose results are not complete.
+    pub submissions: Submissions,
+}
+
+/// Requests whose results are not complete.
+#[derive(Debug, Default)]
+pub struct Submissions {
+    next: u64,
+    open: BTreeMap<u64, Submission>,
+    /// Which request waits for the answer about a transaction, in the order of the answers.
+    by_id: BTreeMap<TransactionId, VecDeque<(u64, usize)>>,
+}
+
+#[derive(Debug)]
+struct Submission {
+    results: Vec<Option<Submitted>>,
+    missing: usize,
+    reply: SubmitReply,
+}
+
+/// The time of the replica: milliseconds since the Unix epoch.
+pub fn now() -> Time {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl<F: FileLayer> Driver<F> {
+    /// Runs until it is told to stop or cannot go on. Whatever it released is durable.
+    pub fn run(
+        mut self,
+        runtime: &Handle,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Result<(), DriverError> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        // The first deadline is due at once and starts the replica.
+        self.host.tick(now())?;
+        self.release()?;
+        loop {
+            let wait = self
+                .host
+                .deadline()
+                .map_or(Duration::from_secs(1), |at| at.saturating_since(now()));
+            let received = runtime.block_on(async {
+                tokio::time::timeout(wait, commands.recv_many(&mut batch, BATCH_MAX)).await
+            });
+            // No sender is left: the rest of the node is gone.
+            if matches!(received, Ok(0)) {
+                break;
+            }
+            let start = Instant::now();
+            self.meters.batches.add(1);
+            self.meters.inputs.add(batch.len() as u64);
+            let is_last = self.work(&mut batch)?;
+            self.meters.busy_us.add(micros(start.elapsed()));
+            if is_last {
+                break;
+            }
+        }
+        self.archive.finish()?;
+        Ok(())
+    }
+
+    /// Handles one batch. Says whether it was the last.
+    fn work(&mut self, batch: &mut Vec<Command>) -> Result<bool, DriverError> {
+        let mut questions = Vec::new();
+        let mut is_last = false;
+        for command in batch.drain(..) {
+            match command {
+                Command::Fact(input) => self.host.handle(now(), input)?,
+                Command::Submit {
+                    transactions,
+                    reply,
+                } => self.submit(transactions, reply)?,
+                Command::Ask(question) => questions.push(question),
+                Command::Stop => is_last = true,
+            }
+        }
+        if self.host.deadline().is_some_and(|at| at <= now()) {
+            self.host.tick(now())?;
+        }
+        self.release()?;
+        for question in questions {
+            let journal_bytes = self.host.journal_bytes();
+            question(&mut View {
+                replica: self.host.replica_mut(),
+                last: self.last.as_ref(),
+                journal_bytes,
+            });
+        }
+        Ok(is_last)
+    }
+
+    fn submit(
+        &mut self,
+        transactions: Vec<Verified<SignedTransaction>>,
+        reply: SubmitReply,
+    ) -> Result<(), DriverError> {
+        let mut results = Vec::with_capacity(transactions.len());
+        let mut known = Vec::with_capacity(transactions.len());
+        let number = self.submissions.next;
+        for (position, transaction) in transactions.into_iter().enumerate() {
+            if self.is_known_key(&transaction) {
+                self.submissions
+                    .by_id
+                    .entry(transaction.id())
+                    .or_default()
+                    .push_back((number, position));
+                known.push(transaction);
+                results.push(None);
+            } else {
+                results.push(Some(Submitted::UnknownKey));
+            }
+        }
+        self.submissions.next += 1;
+        self.submissions.open.insert(
+            number,
+            Submission {
+                missing: known.len(),
+                results,
+                reply,
+            },
+        );
+        if known.is_empty() {
+            self.submissions.finish(number);
+            return Ok(());
+        }
+        self.host.handle(now(), Input::Submitted(known))?;
+        Ok(())
+    }
+
+    /// Whether the first key is the owner of the signer's account, its platform, or of the
+    /// authority. Others could only fill blocks with refusals.
+    fn is_known_key(&self, transaction: &SignedTransaction) -> bool {
+        let content = transaction.transaction();
+        let Some(key) = content.keys.first() else {
+            return false;
+        };
+        let ledger = self.host.replica().ledger();
+        let fingerprint = key.fingerprint();
+        let is_owner = ledger
+            .account(&content.signer)
+            .is_some_and(|account| account.owner == fingerprint);
+        let is_platform = || {
+            let name = content.signer.platform().parse();
+            name.is_ok_and(|name| {
+                ledger
+                    .platform(&name)
+                    .is_some_and(|platform| platform.key == fingerprint)
+            })
+        };
+        is_owner || is_platform() || self.authority.contains(key)
+    }
+
+    /// Makes the batch durable and carries out what waited for it.
+    fn release(&mut self) -> Result<(), DriverError> {
+        let start = Instant::now();
+        let released = self.host.flush()?;
+        if !released.is_empty() {
+            self.meters.flush(start.elapsed());
+        }
+        let mut wants_snapshot = false;
+        for Released { effect, entry } in released {
+            match effect {
+                // The host keeps records to itself.
+                Effect::Persist(_) => {}
+                Effect::Send { to, frame } => self.send(Some(to), frame),
+                Effect::Broadcast(frame) => self.send(None, frame),
+                Effect::Answer { id, result } => self.submissions.answer(&id, result),
+                Effect::Committed(committed) => {
+                    let header = committed.block.header();
+                    self.meters.blocks.add(1);
+                    let applied = committed.receipts.iter().filter(|r| r.outcome.is_ok()).count();
+                    self.meters.applied.add(applied as u64);
+                    self.meters
+                        .refused
+                        .add((committed.receipts.len() - applied) as u64);
+                    tracing::debug!(
+                        height = %header.height,
+                        view = %header.view,
+                        peer = %header.proposer,
+                        transactions = committed.receipts.len(),
+                        state_root = %committed.ledger_root,
+                        "block committed"
+                    );
+                    wants_snapshot |= header.height.get() % self.snapshot_every == 0;
+                    self.last = Some((header.clone(), committed.certificate.clone()));
+                    self.archive.put(Task::Block {
+                        committed: Arc::new(committed),
+                        entry,
+                    })?;
+                }
+                Effect::ServeDecided {
+                    to,
+                    from,
+                    count_max,
+                    bytes_max,
+                } => self.archive.serve(to, from, count_max, bytes_max),
+                Effect::Report(evidence) => {
+                    let chain = self.host.replica().chain();
+                    let accused = evidence.accused(chain);
+                    let (height, view) = evidence.position();
+                    tracing::warn!(
+                        %height, %view, peer = %accused, kind = evidence.kind(),
+                        "a member provably broke the rules"
+                    );
+                    self.meters.evidence.add(1);
+                    let id = *evidence.digest(chain).as_bytes();
+                    self.archive.put(Task::Evidence {
+                        id,
+                        bytes: polity_types::wire::encode(&evidence),
+                    })?;
+                }
+                Effect::Halt(halt) => return Err(DriverError::Halt(halt)),
+            }
+        }
+        if wants_snapshot {
+            self.meters.snapshots.add(1);
+            let snapshot = self.host.replica_mut().snapshot();
+            self.archive.put(Task::Snapshot(Box::new(snapshot)))?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, to: Option<ReplicaId>, frame: Frame) {
+        for frame in split(frame) {
+            let lane = lane(&frame);
+            let bytes: Arc<[u8]> = frame.encode().into();
+            let result = match to {
+                Some(to) => self.transport.send(to, lane, bytes),
+                None => self.transport.broadcast(lane, &bytes),
+            };
+            if let Err(error) = result {
+                tracing::warn!(lane = lane.name(), %error, "a frame cannot be sent");
+            }
+        }
+    }
+}
+
+impl Submissions {
+    fn answer(&mut self, id: &TransactionId, result: Result<Admission, Refusal>) {
+        let Some(waiting) = self.by_id.get_mut(id) else {
+            return;
+        };
+        let place = waiting.pop_front();
+        if waiting.is_empty() {
+            self.by_id.remove(id);
+        }
+        let Some((number, position)) = place else {
+            return;
+        };
+        let Some(submission) = self.open.get_mut(&number) else {
+            return;
+        };
+        submission.results[position] = Some(match result {
+            Ok(admission) => Submitted::Admitted(admission),
+            Err(refusal) => Submitted::Refused(refusal),
+        });
+        submission.missing -= 1;
+        if submission.missing == 0 {
+            self.finish(number);
+        }
+    }
+
+    fn finish(&mut self, number: u64) {
+        if let Some(submission) = self.open.remove(&number) {
+            let results = submission.results.into_iter().flatten().collect();
+            // The client may have gone.
+            let _ = submission.reply.send(results);
+        }
+    }
+}
+
+/// The lane of the transport for a frame.
+pub fn lane(frame: &Frame) -> Lane {
+    match frame.lane() {
+        polity_replica::Lane::Votes => Lane::Votes,
+        polity_replica::Lane::Blocks => Lane::Blocks,
+        polity_replica::Lane::Transactions => Lane::Transactions,
+        polity_replica::Lane::Sync => Lane::Sync,
+    }
+}
+
+/// Cuts a frame of transactions into frames that their lane takes. Other frames fit by
+/// configuration.
+fn split(frame: Frame) -> Vec<Frame> {
+    let transactions = match frame {
+        Frame::Transactions(transactions) => transactions,
+        other @ Frame::Consensus(_) => return vec![other],
+    };
+    let mut frames = Vec::new();
+    let mut current: Vec<TransactionBytes> = Vec::new();
+    let mut bytes = 0;
+    for transaction in transactions {
+        let length = transaction.as_slice().len();
+        if bytes + length > FRAME_TRANSACTION_BYTES && !current.is_empty() {
+            frames.push(Frame::Transactions(std::mem::take(&mut current)));
+            bytes = 0;
+        }
+        bytes += length;
+        current.push(transaction);
+    }
+    frames.push(Frame::Transactions(current));
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_transactions_fit_their_lane() {
+        let limits = crate::transport::Limits::default();
+        let longest = SignedTransaction::LENGTH_MAX;
+        let transactions: Vec<TransactionBytes> = (0..40)
+            .map(|number: usize| TransactionBytes::new(vec![0; [300, longest][number % 2]]))
+            .collect();
+        let frames = split(Frame::Transactions(transactions.clone()));
+        let mut seen = Vec::new();
+        for frame in frames {
+            let lane = lane(&frame);
+            assert!(frame.encode().len() <= limits.lanes[lane as usize].frame_bytes_max);
+            match frame {
+                Frame::Transactions(part) => seen.extend(part),
+                Frame::Consensus(_) => panic!("transactions became something else"),
+            }
+        }
+        assert_eq!(seen, transactions);
+    }
+}

@@ -1,0 +1,65 @@
+//! The thread between the links and the driver: decodes frames and hands them on.
+
+use crate::admission::Admission;
+use crate::driver::Command;
+use crate::links::Links;
+use crate::meters::Meters;
+use crate::transport::{Event, Events, Limits};
+use polity_replica::{Frame, Input};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Everything the thread works with.
+#[derive(Debug)]
+pub struct Intake {
+    /// The receiving end of the transport.
+    pub events: Events,
+    /// Bounds of frames.
+    pub limits: Limits,
+    /// The driver.
+    pub commands: mpsc::Sender<Command>,
+    /// The verifying threads.
+    pub admission: Arc<Admission>,
+    /// Which members can be reached.
+    pub links: Arc<Links>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+}
+
+impl Intake {
+    /// Runs until the transport or the driver is gone. When the driver is slow this waits, the
+    /// budgets of the links fill, and members wait in turn.
+    pub fn run(mut self, runtime: &Handle) {
+        while let Some(event) = runtime.block_on(self.events.recv()) {
+            match event {
+                Event::Frame { from, lane, bytes } => {
+                    let limit = self.limits.lanes[lane as usize].frame_bytes_max;
+                    match Frame::decode(&bytes, limit) {
+                        Ok(Frame::Consensus(message)) => {
+                            let fact = Command::Fact(Input::Received { from, message });
+                            if self.commands.blocking_send(fact).is_err() {
+                                return;
+                            }
+                        }
+                        Ok(Frame::Transactions(transactions)) => {
+                            self.admission.from_member(from, transactions);
+                        }
+                        Err(error) => {
+                            self.meters.malformed_frames.add(1);
+                            tracing::debug!(peer = %from, lane = lane.name(), %error, "frame dropped");
+                        }
+                    }
+                }
+                Event::Connected { peer } => {
+                    tracing::info!(%peer, "linked");
+                    self.links.set(peer, true);
+                }
+                Event::Disconnected { peer, reason } => {
+                    tracing::info!(%peer, reason, "link lost");
+                    self.links.set(peer, false);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a node counts about itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Meter(AtomicU64);
+
+impl Meter {
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that is counted outside of the links, since the node started.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Blocks committed.
+    pub blocks: Meter,
+    /// Transactions that were applied.
+    pub applied: Meter,
+    /// Transactions in blocks that were refused.
+    pub refused: Meter,
+    /// Batches of inputs that the driver handled.
+    pub batches: Meter,
+    /// Inputs in them.
+    pub inputs: Meter,
+    /// Microseconds that the driver was at work, flushes included.
+    pub busy_us: Meter,
+    /// Flushes of the journal.
+    pub flushes: Meter,
+    /// Microseconds that they took.
+    pub flush_us: Meter,
+    /// Snapshots taken.
+    pub snapshots: Meter,
+    /// Pieces of evidence reported.
+    pub evidence: Meter,
+    /// Frames of members that could not be decoded.
+    pub malformed_frames: Meter,
+    /// Transactions whose signatures held.
+    pub verified: Meter,
+    /// Transactions of members or clients that did not pass.
+    pub not_admitted: Meter,
+    /// Transactions of members that were dropped because too many waited for verification.
+    pub dropped: Meter,
+    /// Requests to the HTTP interface.
+    pub requests: Meter,
+    /// Requests that were answered with 503 because too many were in progress.
+    pub requests_shed: Meter,
+}
+
+impl Meters {
+    /// Notes how long a flush took.
+    pub fn flush(&self, took: Duration) {
+        self.flushes.add(1);
+        self.flush_us.add(micros(took));
+    }
+}
+
+/// Whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,382 @@
+//! One running node: everything put together.
+
+use crate::admission::{Admission, Door};
+use crate::api::{self, Bounded, Gate, Service};
+use crate::archive::{Archive, Blocks};
+use crate::config::{self, ConfigError, NodeConfig};
+use crate::driver::{Command, COMMANDS_MAX, Driver, DriverError, Submissions};
+use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, load_genesis};
+use crate::host::{Basis, Host, RecoverError, Recovered, recover};
+use crate::hub::Hub;
+use crate::intake::Intake;
+use crate::journal::{self, DiskFile, JournalError};
+use crate::keys::{KeyFileError, SecretKey};
+use crate::links::Links;
+use crate::lock::{DirectoryLock, LockError};
+use crate::meters::Meters;
+use crate::store::{self, Store, StoreError};
+use crate::transport::{self, Member, Transport, TransportError};
+use polity_consensus::fbpbft::Chain;
+use polity_crypto::ed25519::Ed25519Verifier;
+use polity_replica::{Genesis, GenesisMember};
+use polity_types::{ReplicaId, Seed};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a node does not start, or stopped by itself. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The directory is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The configuration or genesis makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The files of the federation.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The key is another one than the genesis says.
+    #[error(
+        "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory"
+    )]
+    OtherKey {
+        /// The member.
+        name: String,
+    },
+    /// The address of the HTTP interface is taken.
+    #[error("`api.listen`: cannot listen on {address}: {source}; choose another address or stop the process that uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The links.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The replica cannot continue.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The driver stopped.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// A thread cannot be started.
+    #[error("the system starts no more threads: {0}")]
+    Thread(std::io::Error),
+    /// The driver panicked: it contradicts itself.
+    #[error(
+        "the node contradicted itself and stopped; its log says where. Start it again, and report it if it stops again"
+    )]
+    Contradiction,
+}
+
+/// A data directory that makes sense, with its lock.
+#[derive(Debug)]
+pub struct Prepared {
+    lock: DirectoryLock,
+    config: NodeConfig,
+    genesis: Genesis,
+    chain: Chain,
+    own: ReplicaId,
+    key: SecretKey,
+}
+
+impl Prepared {
+    /// Locks a data directory and checks configuration, genesis and key.
+    pub fn open(directory: &Path) -> Result<Self, NodeError> {
+        let config = NodeConfig::load(&directory.join(config::FILE_NAME))?;
+        let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
+        let own = config.check(&genesis)?.id;
+        let key = SecretKey::load(&directory.join(KEY_FILE))?;
+        let is_own = |member: &GenesisMember| member.id == own && member.key == *key.public_key();
+        if !genesis.members.iter().any(is_own) {
+            return Err(NodeError::OtherKey { name: config.name });
+        }
+        let chain = genesis
+            .chain()
+            .map_err(|error| ConfigError::Genesis(error.into()))?;
+        let lock = DirectoryLock::acquire(directory)?;
+        Ok(Self {
+            lock,
+            config,
+            genesis,
+            chain,
+            own,
+            key,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let address = |member: &GenesisMember| {
+            let peers = &self.config.network.peers;
+            let known = peers.get(&member.name).copied();
+            known.unwrap_or(self.config.network.listen)
+        };
+        self.genesis
+            .members
+            .iter()
+            .map(|member| Member {
+                id: member.id,
+                key: member.key.clone(),
+                address: address(member),
+            })
+            .collect()
+    }
+}
+
+/// Runs a node until `stop` is done or it cannot go on. When this returns without an error,
+/// everything is on disk.
+pub async fn run(prepared: Prepared, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+    let runtime = Handle::current();
+    let meters = Arc::new(Meters::default());
+    let hub = Arc::new(Hub::default());
+    let api_config = prepared.config.api.clone();
+    let listen_error = |source| NodeError::Listen {
+        address: api_config.listen,
+        source,
+    };
+    let listener = tokio::net::TcpListener::bind(api_config.listen)
+        .await
+        .map_err(listen_error)?;
+    let api_address = listener.local_addr().map_err(listen_error)?;
+    if !api_address.ip().is_loopback() {
+        tracing::warn!(address = %api_address, "the HTTP interface is reachable from other machines and has no passwords");
+    }
+    let gate = Gate::new(&api_config, Arc::clone(&meters));
+    let (end_api, api_ended) = oneshot::channel::<()>();
+    let server = axum::serve(
+        Bounded::new(listener, api_config.connections_max),
+        api::router(&gate, &api_config),
+    )
+    .with_graceful_shutdown(async {
+        // Either end of the channel means the same.
+        let _ = api_ended.await;
+    });
+    let server = tokio::spawn(server.into_future());
+    tracing::info!(address = %api_address, name = prepared.config.name, "HTTP interface");
+
+    let started = start(prepared, &runtime, &gate, &hub, &meters).await;
+    let result = match started {
+        Ok(running) => running.until(stop).await,
+        Err(error) => Err(error),
+    };
+    hub.close();
+    let _ = end_api.send(());
+    // Clients that keep a connection open must not keep the process from ending.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), server).await;
+    result
+}
+
+/// A node with all its threads.
+struct Running {
+    commands: mpsc::Sender<Command>,
+    driver: JoinHandle<Result<(), DriverError>>,
+    driver_ended: oneshot::Receiver<()>,
+    admission: Arc<Admission>,
+    transport: Arc<Transport>,
+    _lock: DirectoryLock,
+}
+
+async fn start(
+    prepared: Prepared,
+    runtime: &Handle,
+    gate: &Arc<Gate>,
+    hub: &Arc<Hub>,
+    meters: &Arc<Meters>,
+) -> Result<Running, NodeError> {
+    let members = prepared.members();
+    let limits = prepared.config.transport_limits(&prepared.genesis);
+    let (prepared, store, recovered) = tokio::task::spawn_blocking(move || {
+        let (store, recovered) = recover_from_disk(&prepared)?;
+        Ok::<_, NodeError>((prepared, store, recovered))
+    })
+    .await
+    .map_err(|_| NodeError::Contradiction)??;
+    let Prepared {
+        lock,
+        config,
+        genesis,
+        chain,
+        own,
+        key,
+    } = prepared;
+    let (transport, events) = Transport::start(transport::Config {
+        own,
+        seed: key.seed(),
+        chain: chain.id(),
+        members,
+        listen: config.network.listen,
+        limits,
+    })?;
+    let transport = Arc::new(transport);
+    let reader = journal::Reader::open_in(lock.path(), chain.id())?;
+    let blocks = Arc::new(Blocks::new(Arc::clone(&store), reader));
+    let archive = Archive::start(
+        store,
+        Arc::clone(hub),
+        Arc::clone(&blocks),
+        Arc::clone(&transport),
+    )
+    .map_err(NodeError::Thread)?;
+    let (commands, received) = mpsc::channel(COMMANDS_MAX);
+    let door = Door {
+        chain: chain.id(),
+        floor: genesis.tiers.transactions,
+        verifier: Ed25519Verifier::default(),
+    };
+    let admission = Admission::start(config.verification_threads(), &door, &commands, meters)
+        .map_err(NodeError::Thread)?;
+    let links = Arc::new(Links::new(own, chain.clone()));
+    let intake = Intake {
+        events,
+        limits,
+        commands: commands.clone(),
+        admission: Arc::clone(&admission),
+        links: Arc::clone(&links),
+        meters: Arc::clone(meters),
+    };
+    let intake_runtime = runtime.clone();
+    std::thread::Builder::new()
+        .name("polity-intake".to_owned())
+        .spawn(move || intake.run(&intake_runtime))
+        .map_err(NodeError::Thread)?;
+    let driver = Driver {
+        host: Host::new(recovered.replica, recovered.journal, recovered.places),
+        transport: Arc::clone(&transport),
+        archive,
+        meters: Arc::clone(meters),
+        last: recovered.last,
+        snapshot_every: config.storage.snapshot_every_blocks,
+        authority: genesis.ledger.authority.keys.clone(),
+        submissions: Submissions::default(),
+    };
+    let (ended, driver_ended) = oneshot::channel();
+    let driver_runtime = runtime.clone();
+    let driver = std::thread::Builder::new()
+        .name("polity-driver".to_owned())
+        .spawn(move || {
+            // Dropped at the end, however it ends.
+            let _ended = ended;
+            driver.run(&driver_runtime, received)
+        })
+        .map_err(NodeError::Thread)?;
+    gate.open(Arc::new(Service {
+        genesis,
+        chain,
+        own,
+        commands: commands.clone(),
+        admission: Arc::clone(&admission),
+        hub: Arc::clone(hub),
+        blocks,
+        transport: Arc::clone(&transport),
+        links,
+    }));
+    Ok(Running {
+        commands,
+        driver,
+        driver_ended,
+        admission,
+        transport,
+        _lock: lock,
+    })
+}
+
+impl Running {
+    async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+        tokio::select! {
+            () = stop => {
+                tracing::info!("stopping");
+                // The driver finishes what it was told before.
+                let _ = self.commands.send(Command::Stop).await;
+                let _ = (&mut self.driver_ended).await;
+            }
+            _ = &mut self.driver_ended => {}
+        }
+        self.admission.close();
+        let driver = self.driver;
+        let result = tokio::task::spawn_blocking(move || driver.join()).await;
+        self.transport.shutdown().await;
+        match result {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_)) | Err(_) => Err(NodeError::Contradiction),
+        }
+    }
+}
+
+/// Opens index and journal and builds the replica.
+fn recover_from_disk(
+    prepared: &Prepared,
+) -> Result<(Arc<Store>, Recovered<DiskFile>), NodeError> {
+    let directory = prepared.lock.path();
+    let chain = prepared.chain.id();
+    let store = open_store(&directory.join(store::FILE_NAME), chain)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(KeyFileError::Randomness)?;
+    let path = directory.join(journal::FILE_NAME);
+    if !path.is_file() {
+        return Err(RecoverError::JournalLost.into());
+    }
+    let file = DiskFile::open_or_create(&path)
+        .map_err(|source| JournalError::Write(source))?;
+    let basis = Basis {
+        genesis: &prepared.genesis,
+        config: prepared.config.replica_config(),
+        signer: prepared.key.signer().clone(),
+        verifier: verifier(&prepared.genesis),
+        index_seed: Seed::new(seed),
+    };
+    let recovered = recover(file, &store, basis, |_| {})?;
+    if recovered.torn_tail_bytes > 0 {
+        tracing::warn!(
+            bytes = recovered.torn_tail_bytes,
+            "an interrupted write was cut off the journal; nothing in it was spoken"
+        );
+    }
+    let height = recovered.replica.tip().parent.height;
+    tracing::info!(
+        %height,
+        records = recovered.records,
+        replayed = recovered.replayed,
+        "recovered"
+    );
+    Ok((Arc::new(store), recovered))
+}
+
+/// A verifier that has parsed the keys of the members, which sign the most.
+pub fn verifier(genesis: &Genesis) -> Ed25519Verifier {
+    Ed25519Verifier::with_keys(genesis.members.iter().map(|member| &member.key))
+}
+
+fn open_store(path: &Path, chain: polity_types::ChainId) -> Result<Store, StoreError> {
+    match Store::open(path, chain) {
+        Err(error) if error.is_rebuildable() => {
+            tracing::warn!(%error, "rebuilding the index; evidence that was only there is lost");
+            Store::recreate(path, chain)
+        }
+        result => result,
+    }
+}
+
+/// Where a node's files are.
+pub fn journal_path(directory: &Path) -> PathBuf {
+    directory.join(journal::FILE_NAME)
+}

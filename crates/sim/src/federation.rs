@@ -1,0 +1,164 @@
+//! The founders of a simulated federation: genesis, keys and accounts, all from a seed.
+
+use crate::keys::{Scheme, SimSigner, SimVerifier};
+use polity_consensus::fbpbft::Chain;
+use polity_crypto::Signer as _;
+use polity_ledger::{
+    Address, Authority, Genesis as LedgerGenesis, GenesisAccount, GenesisPlatform, Parameters,
+    PlatformName,
+};
+use polity_replica::{ConsensusRules, Genesis, GenesisMember, Purpose, TierFloors};
+use polity_types::{Amount, Height, ReplicaId, Seed, Time, View, Weight};
+
+/// Clients of each platform.
+const ACCOUNTS_PER_PLATFORM: u32 = 2;
+
+/// What each client's account starts with.
+const FIRST_BALANCE: Amount = Amount::from_atp(1_000);
+
+/// What every transaction costs: enough to be seen in the balances.
+const FEE: Amount = Amount::from_units(1_000);
+
+/// An account with the key that may spend from it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The account.
+    pub address: Address,
+    /// Its owner.
+    pub owner: SimSigner,
+}
+
+/// Everything that the participants of one simulated federation have in common.
+#[derive(Clone, Debug)]
+pub struct Federation {
+    /// What the founders agreed on.
+    pub genesis: Genesis,
+    /// The chain that the genesis starts.
+    pub chain: Chain,
+    /// The keys of the members, by their numbers.
+    pub signers: Vec<SimSigner>,
+    /// The keys of the platforms; each member runs one.
+    pub platforms: Vec<SimSigner>,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// The predicate of signatures.
+    pub verifier: SimVerifier,
+}
+
+impl Federation {
+    /// Members of weight 1.
+    pub fn of_equals(seed: &Seed, scheme: Scheme, members: u32) -> Self {
+        Self::new(seed, scheme, &vec![1; members as usize], 1_000)
+    }
+
+    /// Members of the given weights, in epochs of the given number of heights.
+    ///
+    /// # Panics
+    ///
+    /// If the weights make no committee: scenarios are written by us.
+    pub fn new(seed: &Seed, scheme: Scheme, weights: &[u64], epoch_length: u64) -> Self {
+        let count = u32::try_from(weights.len()).expect("a committee has at most 1024 members");
+        let sign = |purpose: &str, number: u32| scheme.signer(seed, &format!("{purpose} {number}"));
+        let signers: Vec<SimSigner> = (0..count).map(|n| sign("member", n)).collect();
+        let platforms: Vec<SimSigner> = (0..count).map(|n| sign("platform", n)).collect();
+        let address = |agent: &str, platform: u32| -> Address {
+            Address::new(agent, &format!("m{platform}")).expect("a short name")
+        };
+        let clients: Vec<Client> = (0..count)
+            .flat_map(|platform| (0..ACCOUNTS_PER_PLATFORM).map(move |n| (platform, n)))
+            .map(|(platform, n)| Client {
+                address: address(&format!("a{n}"), platform),
+                owner: sign("client", platform * ACCOUNTS_PER_PLATFORM + n),
+            })
+            .collect();
+        let members = weights
+            .iter()
+            .zip(&signers)
+            .zip(0..)
+            .map(|((weight, signer), n)| GenesisMember {
+                id: ReplicaId::new(n),
+                name: format!("m{n}"),
+                key: signer.public_key().clone(),
+                weight: Weight::new(*weight),
+                fee_account: address("fees", n),
+            })
+            .collect();
+        let of_clients = clients.iter().map(|client| GenesisAccount {
+            address: client.address.clone(),
+            owner: client.owner.public_key().clone(),
+            balance: FIRST_BALANCE,
+        });
+        let of_fees = (0..count).map(|n| GenesisAccount {
+            address: address("fees", n),
+            owner: platforms[n as usize].public_key().clone(),
+            balance: Amount::ZERO,
+        });
+        let genesis = Genesis {
+            // The name is under the genesis id, and so is the order of leaders: seeds differ in it.
+            name: format!("simulation {:016x}", seed.fork("name").stream().next_u64()),
+            start: Time::ZERO,
+            tiers: TierFloors {
+                votes: scheme.tier(),
+                transactions: scheme.tier(),
+            },
+            consensus: ConsensusRules {
+                epoch_length,
+                ..ConsensusRules::default()
+            },
+            members,
+            ledger: LedgerGenesis {
+                parameters: Parameters {
+                    fee_flat: FEE,
+                    ..Parameters::default()
+                },
+                authority: Authority {
+                    keys: vec![sign("authority", 0).public_key().clone()],
+                    threshold: 1,
+                },
+                platforms: platforms
+                    .iter()
+                    .zip(0..)
+                    .map(|(signer, n): (_, u32)| GenesisPlatform {
+                        name: format!("m{n}").parse::<PlatformName>().expect("a short name"),
+                        key: signer.public_key().clone(),
+                        quota: 0,
+                    })
+                    .collect(),
+                accounts: of_clients.chain(of_fees).collect(),
+            },
+        };
+        let verifier = SimVerifier::with_keys(signers.iter().map(SimSigner::public_key));
+        genesis
+            .validate(Purpose::Simulation, &verifier)
+            .expect("scenarios found valid federations");
+        let chain = genesis.chain().expect("validated before");
+        Self {
+            genesis,
+            chain,
+            signers,
+            platforms,
+            clients,
+            verifier,
+        }
+    }
+
+    /// Number of members.
+    pub fn members(&self) -> u32 {
+        self.signers.len() as u32
+    }
+
+    /// All members.
+    pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        (0..self.members()).map(ReplicaId::new)
+    }
+
+    /// Who leads `view` of `height`.
+    pub fn leader(&self, height: u64, view: u64) -> ReplicaId {
+        self.chain.leader(Height::new(height), View::new(view))
+    }
+
+    /// Members other than the given ones.
+    pub fn others(&self, apart: &[ReplicaId]) -> Vec<ReplicaId> {
+        self.ids().filter(|id| !apart.contains(id)).collect()
+    }
+}
