@@ -5,6 +5,12 @@
 //! floor is measured in the same run: the price of one signature and one strict verification, times
 //! what a block needs if only the votes that complete a quorum are verified.
 
+#![allow(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "figures for people"
+)]
+
 #[path = "../support/cluster.rs"]
 mod cluster;
 

@@ -3,7 +3,9 @@
 
 #![allow(
     dead_code,
-    reason = "tests, benchmarks and examples each use another part"
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "tests, benchmarks and examples each use another part; calls stay short"
 )]
 
 use polity_consensus::committee::{CommitteeTable, Member};

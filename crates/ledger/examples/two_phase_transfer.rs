@@ -16,7 +16,7 @@ const CHAIN: ChainId = ChainId::new([7; 32]);
 fn main() -> Result<(), Box<dyn Error>> {
     // In a federation each of them keeps a secret of 32 random bytes.
     let [authority, thor, sprout, alice, bob] =
-        [1, 2, 3, 4, 5].map(|n| Ed25519Signer::new([n; 32]));
+        [1, 2, 3, 4, 5].map(|n| Ed25519Signer::from_seed(&[n; 32]));
     let (alice_at, bob_at): (Address, Address) = ("alice@thor".parse()?, "bob@sprout".parse()?);
     let genesis = Genesis {
         parameters: Parameters::default(),
@@ -103,7 +103,11 @@ fn apply(
     time_ms: u64,
     transaction: SignedTransaction,
 ) -> Result<Applied, Box<dyn Error>> {
-    let transaction = Verified::check(transaction, &CHAIN, &mut Checker::new(Ed25519Verifier, 0))?;
+    let transaction = Verified::check(
+        transaction,
+        &CHAIN,
+        &mut Checker::new(Ed25519Verifier::default(), 0),
+    )?;
     let at = ledger.height().next();
     let fee_receiver = transaction.transaction().signer.clone();
     let time = Time::from_millis(time_ms);

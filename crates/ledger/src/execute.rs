@@ -146,16 +146,10 @@ impl State {
         };
         // LG-3: beyond the quota the signer pays for the account.
         let sells = !is_within_quota && !self.parameters.open_fee.is_zero();
-        let payer = match sells {
-            true => Some(self.find(&transaction.transaction().signer)?),
-            false => None,
-        };
+        let payer = if sells { Some(self.find(&transaction.transaction().signer)?) } else { None };
         if let Some(slot) = self.accounts.find(address) {
             // LG-3: a closed address never reopens.
-            return Err(match self.accounts.get(slot).is_closed() {
-                true => Rejection::AccountClosed,
-                false => Rejection::AccountExists,
-            });
+            return Err(if self.accounts.get(slot).is_closed() { Rejection::AccountClosed } else { Rejection::AccountExists });
         }
         if let Some(slot) = payer {
             self.check_open(slot)?;
@@ -569,24 +563,15 @@ impl State {
     }
 
     fn check_open(&self, slot: u32) -> Result<(), Rejection> {
-        match self.accounts.get(slot).is_closed() {
-            true => Err(Rejection::AccountClosed),
-            false => Ok(()),
-        }
+        if self.accounts.get(slot).is_closed() { Err(Rejection::AccountClosed) } else { Ok(()) }
     }
 
     fn check_not_frozen(&self, slot: u32) -> Result<(), Rejection> {
-        match self.accounts.get(slot).is_frozen() {
-            true => Err(Rejection::AccountFrozen),
-            false => Ok(()),
-        }
+        if self.accounts.get(slot).is_frozen() { Err(Rejection::AccountFrozen) } else { Ok(()) }
     }
 
     fn check_available(&self, slot: u32, amount: Amount) -> Result<(), Rejection> {
-        match self.accounts.get(slot).balance.available() < amount.units() {
-            true => Err(Rejection::InsufficientFunds),
-            false => Ok(()),
-        }
+        if self.accounts.get(slot).balance.available() < amount.units() { Err(Rejection::InsufficientFunds) } else { Ok(()) }
     }
 
     /// LG-6: enough keys of the authority signed. Keys are distinct on both sides.
@@ -595,17 +580,11 @@ impl State {
             .iter()
             .filter(|key| self.authority.keys.contains(key))
             .count();
-        match signed >= self.authority.threshold as usize {
-            true => Ok(()),
-            false => Err(Rejection::NotAuthorised),
-        }
+        if signed >= self.authority.threshold as usize { Ok(()) } else { Err(Rejection::NotAuthorised) }
     }
 }
 
 /// Whether the key with this fingerprint signed.
 fn check_key(keys: &[Sha256Digest], key: &Sha256Digest) -> Result<(), Rejection> {
-    match keys.contains(key) {
-        true => Ok(()),
-        false => Err(Rejection::NotAuthorised),
-    }
+    if keys.contains(key) { Ok(()) } else { Err(Rejection::NotAuthorised) }
 }

@@ -442,10 +442,7 @@ impl Restore {
         if self.state.offences.len() >= OFFENCES_MAX {
             return Err(SnapshotError::TooLarge);
         }
-        match self.state.offences.insert(evidence) {
-            true => Ok(()),
-            false => Err(SnapshotError::Duplicate),
-        }
+        if self.state.offences.insert(evidence) { Ok(()) } else { Err(SnapshotError::Duplicate) }
     }
 
     fn take_change(&mut self, change: PendingChange) -> Result<(), SnapshotError> {

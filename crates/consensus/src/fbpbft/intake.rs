@@ -21,7 +21,7 @@ use super::input::Input;
 use super::machine::{DropReason, Machine};
 use super::message::{self, Message, Proposal, Value, ViewChange, Vote, VoteKind};
 use crate::committee::Committee as _;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use polity_crypto::{Signer, Verified, Verifier};
 use polity_types::{Height, ReplicaId, Time, View, Weight, wire};
@@ -44,8 +44,8 @@ struct Link {
 #[derive(Clone, Debug, Default)]
 pub struct Intake {
     links: BTreeMap<ReplicaId, Link>,
-    /// The height up to which everything was released.
-    released: Height,
+    /// The height, and the number of votes counted at it, for which everything was released.
+    released: (Height, usize),
 }
 
 impl Intake {
@@ -71,6 +71,14 @@ impl Intake {
             machine.drop_message(DropReason::Stranger);
             return Vec::new();
         }
+        if message
+            .block()
+            .is_some_and(|block| block.body.evidence.len() > machine.config.evidence_per_block_max)
+        {
+            // Each piece would cost signature checks.
+            machine.drop_message(DropReason::Malformed);
+            return Vec::new();
+        }
         match message {
             Message::Vote(vote) => self.admit_vote(now, machine, link, vote),
             Message::Proposal(proposal) => self.admit_proposal(now, machine, link, proposal),
@@ -87,6 +95,10 @@ impl Intake {
             }
             Message::Decided(decided) if decided.certificate.height < machine.parent.height => {
                 machine.drop_message(DropReason::Stale);
+                Vec::new()
+            }
+            Message::Block(block) if !machine.wants_block(&block.header.digest()) => {
+                machine.drop_message(DropReason::Unsolicited);
                 Vec::new()
             }
             Message::Evidence(evidence) => {
@@ -114,26 +126,30 @@ impl Intake {
         }
     }
 
-    /// Returns what has become due because the machine moved to another height.
+    /// Returns what has become due through what the machine did: it moved to another height, or
+    /// counted a vote beside which those that wait here could complete a quorum.
     pub fn release<S: Signer, V: Verifier>(&mut self, machine: &mut Machine<S, V>) -> Vec<Input> {
         let height = machine.height();
-        if self.released == height {
+        let reached = (height, machine.round.tally.len());
+        if self.released == reached {
             return Vec::new();
         }
-        self.released = height;
-        for link in self.links.values_mut() {
-            link.forget_below(height);
-        }
         let mut inputs = Vec::new();
-        let proposals: Vec<(ReplicaId, Proposal)> = self
-            .links
-            .iter_mut()
-            .filter_map(|(id, link)| Some((*id, link.take_proposal(height)?)))
-            .collect();
-        for (link, proposal) in proposals {
-            inputs.extend(self.verify(machine, link, Message::Proposal(proposal)));
+        if self.released.0 != height {
+            for link in self.links.values_mut() {
+                link.forget_below(height);
+            }
+            let proposals: Vec<(ReplicaId, Proposal)> = self
+                .links
+                .iter_mut()
+                .filter_map(|(id, link)| Some((*id, link.take_proposal(height)?)))
+                .collect();
+            for (link, proposal) in proposals {
+                inputs.extend(self.verify(machine, link, Message::Proposal(proposal)));
+            }
         }
-        let values: Vec<(View, VoteKind, Value)> = self
+        self.released = reached;
+        let values: BTreeSet<(View, VoteKind, Value)> = self
             .votes_at(height)
             .map(|(_, vote)| (vote.view, vote.kind, vote.value))
             .collect();

@@ -499,6 +499,24 @@ pub enum Message {
     Evidence(Evidence),
 }
 
+impl Message {
+    /// The block that the message carries.
+    pub fn block(&self) -> Option<&Block> {
+        match self {
+            Self::Proposal(proposal) => Some(&proposal.block),
+            Self::NewView(proposal) => Some(&proposal.block),
+            Self::Decided(decided) => Some(&decided.block),
+            Self::Block(block) => Some(block),
+            Self::Vote(_)
+            | Self::ViewChange(_)
+            | Self::Status(_)
+            | Self::FetchDecided { .. }
+            | Self::FetchBlock { .. }
+            | Self::Evidence(_) => None,
+        }
+    }
+}
+
 impl Verify for Message {
     type Context = Chain;
 

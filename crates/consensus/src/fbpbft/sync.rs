@@ -107,6 +107,12 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         }
     }
 
+    /// Whether a block with this digest was asked for.
+    pub(super) fn wants_block(&self, digest: &Sha256Digest) -> bool {
+        self.missing_block()
+            .is_some_and(|(wanted, _)| wanted == *digest)
+    }
+
     /// Those who hold a block of an undecided height serve it until the height is decided.
     pub(super) fn on_fetch_block(
         &mut self,
@@ -167,10 +173,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 
     /// A block that was asked for by its digest.
     pub(super) fn on_block(&mut self, now: Time, block: Arc<Block>, out: &mut Effects<Effect>) {
-        let wanted = self.missing_block().map(|(digest, _)| digest);
         match SealedBlock::new(&self.chain, block) {
             Err(_) => self.drop_message(DropReason::Body),
-            Ok(sealed) if wanted == Some(sealed.digest()) => {
+            Ok(sealed) if self.wants_block(&sealed.digest()) => {
                 self.hold(sealed, false);
                 self.timers.cancel(&Timer::Fetch);
                 self.try_decide(now, out);

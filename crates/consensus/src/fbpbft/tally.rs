@@ -53,6 +53,16 @@ impl Tally {
         );
     }
 
+    /// How many votes count. It only grows.
+    pub fn len(&self) -> usize {
+        self.votes.len()
+    }
+
+    /// Whether no vote counts.
+    pub fn is_empty(&self) -> bool {
+        self.votes.is_empty()
+    }
+
     /// The value for which a member's vote counts.
     pub fn value_of(&self, kind: VoteKind, view: View, signer: ReplicaId) -> Option<Value> {
         self.votes

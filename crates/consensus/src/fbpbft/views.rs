@@ -23,8 +23,11 @@ const VIEW_CHANGES_PER_MEMBER_MAX: usize = 4;
 impl<S: Signer, V: Verifier> Machine<S, V> {
     /// FB-8: the entered view took too long.
     pub(super) fn on_view_timeout(&mut self, now: Time, out: &mut Effects<Effect>) {
-        if self.round.is_active() && self.has_something_to_decide() {
-            self.send_view_change(now, self.round.floor.next(), out);
+        let target = self.round.floor.next();
+        // The last view has no successor; it is out of reach of anything but a fault.
+        let has_next = target > self.round.floor;
+        if has_next && self.round.is_active() && self.has_something_to_decide() {
+            self.send_view_change(now, target, out);
             self.follow_view_changes(now, out);
         }
     }

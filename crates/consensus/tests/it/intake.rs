@@ -65,6 +65,26 @@ fn fb_12_only_what_completes_a_quorum_is_verified() {
     assert_eq!(checked(&cluster, real), 3, "a late one is not needed");
 }
 
+/// Reordering alone: the votes come before the proposal, and one member is silent. Our own vote
+/// then completes the quorum, so it has to wake the votes that wait.
+#[test]
+fn w3_votes_that_came_before_the_proposal_count_when_it_is_here() {
+    let (mut cluster, real, others) = stage();
+    let chain = cluster.chain().clone();
+    let block = forge::block(&chain, &genesis_tip(&chain), 0, 0);
+    let value = Value::of_block(block.digest());
+    for id in [others[0], others[1]] {
+        for kind in [VoteKind::Commit, VoteKind::Prepare] {
+            let vote = forge::vote(&chain, kind, (1, 0), value, ReplicaId::new(id));
+            cluster.receive(real, ReplicaId::new(id), Message::Vote(vote));
+        }
+    }
+    assert_eq!(checked(&cluster, real), 0);
+    assert_eq!(propose(&mut cluster, real, others[0]), value);
+    assert_eq!(commits(&mut cluster, real), 1);
+    assert_eq!(cluster.nodes[real].decided.len(), 1, "three COMMITs decide");
+}
+
 #[test]
 fn r11_a_junk_signature_that_comes_first_keeps_nobody_out() {
     let (mut cluster, real, others) = stage();

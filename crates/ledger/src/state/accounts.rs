@@ -154,7 +154,7 @@ impl Accounts {
     /// Whether one more account fits under `accounts_max` and into the arena.
     pub(crate) fn has_room(&self, accounts_max: u32) -> bool {
         self.slots.len() < accounts_max as usize
-            && self.arena.len() + Address::LENGTH_MAX <= u32::MAX as usize
+            && u32::try_from(self.arena.len() + Address::LENGTH_MAX).is_ok()
     }
 
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {

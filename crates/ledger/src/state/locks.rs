@@ -189,19 +189,16 @@ impl Locks {
     /// replaced.
     pub(crate) fn create(&mut self, lock: Lock, reusable: Option<u32>) -> (u32, Option<Lock>) {
         let (id, expires) = (lock.id, lock.expires);
-        let (slot, replaced) = match reusable {
-            Some(slot) => {
-                self.settled.pop_front();
-                self.unlink(slot);
-                let old = core::mem::replace(&mut self.slots[slot as usize], lock);
-                self.slots[slot as usize].is_dirty = old.is_dirty;
-                (slot, Some(old))
-            }
-            None => {
-                reserve(&mut self.slots, 1);
-                self.slots.push(lock);
-                ((self.slots.len() - 1) as u32, None)
-            }
+        let (slot, replaced) = if let Some(slot) = reusable {
+            self.settled.pop_front();
+            self.unlink(slot);
+            let old = core::mem::replace(&mut self.slots[slot as usize], lock);
+            self.slots[slot as usize].is_dirty = old.is_dirty;
+            (slot, Some(old))
+        } else {
+            reserve(&mut self.slots, 1);
+            self.slots.push(lock);
+            ((self.slots.len() - 1) as u32, None)
         };
         self.link(slot);
         self.queue.insert((expires, id, slot));

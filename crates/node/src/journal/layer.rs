@@ -34,7 +34,7 @@ pub struct DiskFile(File);
 impl DiskFile {
     /// Opens the file for appending. A missing one is created for the own user alone, and its
     /// directory entry is made durable.
-    pub(super) fn open_or_create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
         let is_missing = !path.try_exists()?;
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
