@@ -4,7 +4,7 @@
 //! has its own queue, blocks take from the queues in turn, and when the pool is full an account with
 //! a longer queue gives way to one with a shorter.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Verified};
@@ -53,8 +53,8 @@ pub enum Refusal {
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) transaction: Arc<Verified<SignedTransaction>>,
-    /// Whether this replica sent it to all members.
-    pub(crate) is_forwarded: bool,
+    /// When this replica has to send it to all members; nothing once it did.
+    pub(crate) forward_at: Option<Time>,
 }
 
 /// The pool.
@@ -64,10 +64,8 @@ pub struct Pool {
     by_id: BTreeMap<TransactionId, Waiting>,
     queues: BTreeMap<Address, VecDeque<TransactionId>>,
     bytes: usize,
-    forwarded: usize,
-    /// What is still to be sent to all members, oldest first. Entries of transactions that are
-    /// gone are skipped when they come to the front.
-    unforwarded: VecDeque<(Time, TransactionId)>,
+    /// What is still to be sent to all members, and when.
+    unforwarded: BTreeSet<(Time, TransactionId)>,
     /// The account served last; the next block starts behind it.
     turn: Option<Address>,
 }
@@ -80,8 +78,7 @@ impl Pool {
             by_id: BTreeMap::new(),
             queues: BTreeMap::new(),
             bytes: 0,
-            forwarded: 0,
-            unforwarded: VecDeque::new(),
+            unforwarded: BTreeSet::new(),
             turn: None,
         }
     }
@@ -103,7 +100,7 @@ impl Pool {
 
     /// Whether a transaction waits that this replica sent to all members.
     pub fn has_forwarded(&self) -> bool {
-        self.forwarded > 0
+        self.by_id.len() > self.unforwarded.len()
     }
 
     /// Whether the transaction waits.
@@ -124,10 +121,11 @@ impl Pool {
         (waiting.transaction.encode() == bytes).then(|| waiting.transaction.clone())
     }
 
-    /// Takes a transaction in that waits nowhere yet. The caller asked the ledger before.
+    /// Takes a transaction in that waits nowhere yet, to be sent to all members at `forward_at`.
+    /// The caller asked the ledger before.
     pub(crate) fn insert(
         &mut self,
-        now: Time,
+        forward_at: Time,
         transaction: Verified<SignedTransaction>,
     ) -> Result<(), Refusal> {
         let size = transaction.length() as usize;
@@ -145,12 +143,12 @@ impl Pool {
         let id = transaction.id();
         self.bytes += size;
         self.queues.entry(signer).or_default().push_back(id);
-        self.unforwarded.push_back((now, id));
+        self.unforwarded.insert((forward_at, id));
         self.by_id.insert(
             id,
             Waiting {
                 transaction: Arc::new(transaction),
-                is_forwarded: false,
+                forward_at: Some(forward_at),
             },
         );
         Ok(())
@@ -175,7 +173,9 @@ impl Pool {
             return;
         };
         self.bytes -= waiting.transaction.length() as usize;
-        self.forwarded -= usize::from(waiting.is_forwarded);
+        if let Some(at) = waiting.forward_at {
+            self.unforwarded.remove(&(at, *id));
+        }
         let signer = &waiting.transaction.transaction().signer;
         if let Some(queue) = self.queues.get_mut(signer) {
             // Blocks take from the front, so the search is short.
@@ -233,39 +233,29 @@ impl Pool {
         chosen
     }
 
-    /// Up to `count_max` transactions that came by `due` and that this replica has not yet sent to
-    /// all members. They count as forwarded from now on.
+    /// Up to `count_max` transactions that are to be sent to all members by now. They count as
+    /// forwarded from now on.
     pub(crate) fn forward(
         &mut self,
-        due: Time,
+        now: Time,
         count_max: usize,
     ) -> Vec<Arc<Verified<SignedTransaction>>> {
         let mut chosen = Vec::new();
         while chosen.len() < count_max
-            && let Some((since, id)) = self.unforwarded.front().copied()
-            && since <= due
+            && let Some((at, id)) = self.unforwarded.first().copied()
+            && at <= now
         {
-            self.unforwarded.pop_front();
-            if let Some(waiting) = self.by_id.get_mut(&id)
-                && !waiting.is_forwarded
-            {
-                waiting.is_forwarded = true;
-                self.forwarded += 1;
+            self.unforwarded.pop_first();
+            if let Some(waiting) = self.by_id.get_mut(&id) {
+                waiting.forward_at = None;
                 chosen.push(waiting.transaction.clone());
             }
         }
         chosen
     }
 
-    /// When the oldest transaction came that was not forwarded.
-    pub(crate) fn oldest_unforwarded(&mut self) -> Option<Time> {
-        // Decided ones leave gaps, which are skipped here.
-        while let Some((since, id)) = self.unforwarded.front() {
-            if self.by_id.get(id).is_some_and(|w| !w.is_forwarded) {
-                return Some(*since);
-            }
-            self.unforwarded.pop_front();
-        }
-        None
+    /// When the next transaction is to be sent to all members.
+    pub fn next_forward(&self) -> Option<Time> {
+        self.unforwarded.first().map(|(at, _)| *at)
     }
 }

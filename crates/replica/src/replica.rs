@@ -79,11 +79,11 @@ pub struct Replica<S, V> {
     checker: Checker<V>,
     /// Consensus wants a block, and nothing was there to put into it.
     request: Option<Request>,
-    /// The verified transactions of blocks of the current height, by digest; a few at most.
-    verified: VecDeque<(Sha256Digest, Vec<Shared>)>,
-    /// Transactions of own clients to be sent to all, and when.
-    gathering: Option<Time>,
+    /// Blocks of the current height with their verified transactions; a few at most.
+    verified: VecDeque<(SealedBlock, Vec<Shared>)>,
     is_work_pending: bool,
+    /// Height and view at which the pool was searched last for what cannot be used any more.
+    pruned: (Height, View),
     tip: Tip,
     /// The header of the last block names this state root.
     tip_application: Sha256Digest,
@@ -156,8 +156,8 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             config,
             request: None,
             verified: VecDeque::new(),
-            gathering: None,
             is_work_pending: false,
+            pruned: (Height::ZERO, View::ZERO),
             tip: start.tip,
             tip_application: start.tip_application,
             evidence_seen: 0,
@@ -166,9 +166,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         for transaction in start.pooled {
             if replica.executor.ledger.check(next, &transaction).is_ok()
                 && !replica.pool.contains(&transaction.id())
-                && replica.pool.insert(Time::ZERO, transaction).is_ok()
             {
-                replica.gathering = Some(Time::ZERO);
+                // What no longer fits a smaller pool is lost as if it had expired.
+                let _ = replica.pool.insert(Time::ZERO, transaction);
             }
         }
         Ok(replica)
@@ -384,9 +384,11 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             .executor
             .ledger
             .select(time, &fee_account, &refs, length_max);
-        for (place, reason) in &selection.refused {
-            if !matches!(reason, polity_ledger::Inadmissible::CannotPayFee) {
-                self.pool.remove(&candidates[*place].id());
+        let next = self.next_height();
+        for (place, _) in &selection.refused {
+            // Some only have to wait until others in front of them are decided.
+            if self.executor.ledger.check(next, refs[*place]).is_err() {
+                self.pool.remove(&refs[*place].id());
             }
         }
         selection
@@ -399,8 +401,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// FB-4: whether a block may be voted for; or, if it is decided, whether its transactions are
     /// authorised.
     fn judge(&mut self, block: &SealedBlock, extent: Extent) -> bool {
-        let digest = block.digest();
-        let is_known = self.verified.iter().any(|(known, _)| *known == digest);
+        let is_known = self.verified.iter().any(|(known, _)| is_copy(known, block));
         if !is_known {
             let pool = &self.pool;
             let authorised = self
@@ -411,7 +412,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             let Ok(transactions) = authorised else {
                 return false;
             };
-            self.verified.push_back((digest, transactions));
+            self.verified.push_back((block.clone(), transactions));
             if self.verified.len() > VERIFIED_MAX {
                 self.verified.pop_front();
             }
@@ -420,10 +421,12 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             Extent::Authorisations => true,
             Extent::Whole => {
                 let chain = self.engine.machine().chain();
-                let found = self.verified.iter().find(|(known, _)| *known == digest);
-                found.is_some_and(|(_, transactions)| {
-                    self.executor.is_valid(chain, block, transactions)
-                })
+                let mut verified = self.verified.iter();
+                verified
+                    .find(|(known, _)| is_copy(known, block))
+                    .is_some_and(|(_, transactions)| {
+                        self.executor.is_valid(chain, block, transactions)
+                    })
             }
         }
     }
@@ -439,11 +442,10 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let known = self
             .verified
             .iter()
-            .position(|(known, _)| *known == digest)
+            .position(|(known, _)| is_copy(known, &block))
             .and_then(|place| self.verified.remove(place));
-        let transactions = match known {
-            Some((_, transactions)) => transactions,
-            None => {
+        let transactions = known.map_or_else(
+            || {
                 let pool = &self.pool;
                 self.executor
                     .authorise(&block, &mut self.checker, |id, bytes| {
@@ -452,8 +454,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                     .unwrap_or_else(|error: AdmitError| {
                         panic!("an authorised block lost its authorisation: {error}")
                     })
-            }
-        };
+            },
+            |(_, transactions)| transactions,
+        );
         self.verified.clear();
         let header = block.header().clone();
         let chain = self.engine.machine().chain();
@@ -467,13 +470,6 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         self.tip = tip_after(&committed);
         self.tip_application = header.application_root;
         self.request = None;
-        if header.height.get() % EXPIRY_EVERY == 0 {
-            let next = self.next_height();
-            let ledger = &self.executor.ledger;
-            self.pool.retain(|waiting| {
-                waiting.transaction().valid_until >= next || ledger.receipt(&waiting.id()).is_some()
-            });
-        }
         committed
     }
 
@@ -485,6 +481,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         out: &mut Effects<Effect>,
     ) {
         let next = self.next_height();
+        let forward_at = now.saturating_add(self.config.gather);
         for transaction in transactions {
             let id = transaction.id();
             let result = if self.pool.contains(&id) {
@@ -498,7 +495,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                     .ledger
                     .check(next, &transaction)
                     .map_err(Refusal::from)
-                    .and_then(|()| self.pool.insert(now, transaction))
+                    .and_then(|()| self.pool.insert(forward_at, transaction))
                     .map(|()| {
                         out.push(Effect::Persist(Record::Pooled(bytes)));
                         Admission::Pending
@@ -506,33 +503,25 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             };
             out.push(Effect::Answer { id, result });
         }
-        if self.gathering.is_none() && !self.pool.is_empty() {
-            self.gathering = Some(now.saturating_add(self.config.gather));
-        }
     }
 
     /// Transactions that another member gathered. They are kept, and sent on only if they are
     /// still here after a while: usually everybody has them.
     fn on_gossiped(&mut self, now: Time, transactions: Vec<Verified<SignedTransaction>>) {
         let next = self.next_height();
+        let forward_at = now.saturating_add(self.config.forward_after);
         for transaction in transactions {
             let id = transaction.id();
             if !self.pool.contains(&id) && self.executor.ledger.check(next, &transaction).is_ok() {
                 // A full pool is no fault of the sender; the transaction waits elsewhere.
-                let _ = self.pool.insert(now, transaction);
+                let _ = self.pool.insert(forward_at, transaction);
             }
-        }
-        if self.gathering.is_none() && self.pool.oldest_unforwarded().is_some() {
-            self.gathering = Some(now.saturating_add(self.config.forward_after));
         }
     }
 
     /// Sends what was gathered to all members. From then on it counts as work that everybody
     /// knows of (FB-8).
     fn forward(&mut self, now: Time, out: &mut Effects<Effect>) {
-        if self.gathering.is_none_or(|at| at > now) {
-            return;
-        }
         let batch = self.pool.forward(now, self.config.gather_max);
         if !batch.is_empty() {
             let transactions = batch
@@ -541,11 +530,26 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                 .collect();
             out.push(Effect::Broadcast(Frame::Transactions(transactions)));
         }
-        self.gathering = self.pool.oldest_unforwarded().map(|_| now);
+    }
+
+    /// Forgets transactions that no block can hold any more: decided, expired, or without means.
+    /// They are no work, so they must not make anybody change the view.
+    fn prune(&mut self) {
+        let position = (self.next_height(), self.engine.machine().view());
+        if self.pruned == position {
+            return;
+        }
+        self.pruned = position;
+        if position.1 > View::ZERO || position.0.get().is_multiple_of(EXPIRY_EVERY) {
+            let ledger = &self.executor.ledger;
+            self.pool
+                .retain(|waiting| ledger.check(position.0, waiting).is_ok());
+        }
     }
 
     /// Tells consensus when there is something to decide, and answers its open question.
     fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
+        self.prune();
         let has_due_lock = self
             .executor
             .ledger
@@ -604,11 +608,17 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
         let expiry = (!self.is_work_pending)
             .then(|| self.executor.ledger.next_expiry())
             .flatten();
-        [Some(engine), self.gathering, expiry]
+        [Some(engine), self.pool.next_forward(), expiry]
             .into_iter()
             .flatten()
             .min()
     }
+}
+
+/// Whether two blocks are the same to the last byte of their transactions. The digest alone does
+/// not say so: it covers no signature.
+fn is_copy(a: &SealedBlock, b: &SealedBlock) -> bool {
+    a.digest() == b.digest() && a.body().transactions == b.body().transactions
 }
 
 /// What a replica starts from, apart from its configuration.

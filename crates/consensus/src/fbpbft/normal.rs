@@ -571,15 +571,20 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         }
     }
 
-    /// Keeps a block of this height.
+    /// Keeps a block of this height. Of two copies that differ in signatures, which no digest
+    /// covers, the one that the application accepted stays.
     pub(super) fn hold(&mut self, block: SealedBlock, is_authorised: bool) {
         let digest = block.digest();
-        let held = self.round.blocks.entry(digest).or_insert(Held {
-            block,
+        let held = self.round.blocks.entry(digest).or_insert_with(|| Held {
+            block: block.clone(),
             is_durable: false,
-            is_authorised: false,
+            is_authorised,
         });
-        held.is_authorised |= is_authorised;
+        if is_authorised && !held.is_authorised {
+            held.is_durable &= held.block == block;
+            held.block = block;
+            held.is_authorised = true;
+        }
         if self.round.blocks.len() > BLOCKS_MAX {
             let needed = [
                 Some(digest),

@@ -102,7 +102,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         }
         let leads = self.round.is_active() && self.leader() == self.id;
         match self.justification() {
-            Justification::MissingBlock(digest, holders) if leads => Some((digest, holders)),
+            Justification::MissingBlock(digest, holders)
+                if leads && !self.round.blocks.contains_key(&digest) =>
+            {
+                Some((digest, holders))
+            }
             _ => None,
         }
     }
@@ -256,6 +260,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             Some(held) if is_valid => {
                 held.is_authorised = true;
                 self.try_decide(now, out);
+                self.try_start_view(now, out);
             }
             Some(_) => {
                 // The committee decided these transactions, so the sender changed their

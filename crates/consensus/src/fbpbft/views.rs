@@ -1,7 +1,7 @@
 //! Changing the view (FB-8 to FB-11).
 
 use super::block::{Block, SealedBlock};
-use super::effect::Effect;
+use super::effect::{Effect, Extent};
 use super::evidence::{self, Evidence};
 use super::machine::{DropReason, Machine, Timer};
 use super::message::{
@@ -230,7 +230,14 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         }
         match self.justification() {
             Justification::NotYet => {}
-            Justification::MissingBlock(..) => self.fetch_missing(now, out),
+            Justification::MissingBlock(digest, _) => match self.round.blocks.get(&digest) {
+                // Fetched or restored: the application has to see it before others are asked to.
+                Some(held) => out.push(Effect::RequestValidation {
+                    block: held.block.clone(),
+                    extent: Extent::Authorisations,
+                }),
+                None => self.fetch_missing(now, out),
+            },
             Justification::Ready(_, None) => self.request_proposal(out),
             Justification::Ready(_, Some(_)) => self.start_view(now, None, out),
         }
@@ -255,8 +262,10 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             return Justification::NotYet;
         }
         let has_block = |part: &&ViewChange| {
-            part.prepared
-                .is_none_or(|claim| self.round.blocks.contains_key(&claim.digest))
+            part.prepared.is_none_or(|claim| {
+                let held = self.round.blocks.get(&claim.digest);
+                held.is_some_and(|held| held.is_authorised)
+            })
         };
         let usable: Vec<&ViewChange> = exact.iter().copied().filter(has_block).collect();
         if is_quorum(&usable) {
@@ -312,8 +321,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             pre_prepare: pre_prepare.clone(),
             signature: self.checker.sign(&self.signer, &preimage),
         };
-        let is_authorised = claim.is_none();
-        self.hold(block, is_authorised);
+        self.hold(block, true);
         self.persist_block(&digest, out);
         out.push(Effect::Persist(Record::Proposed {
             height,
@@ -389,7 +397,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 pub(super) enum Justification {
     /// Too few for exactly this view.
     NotYet,
-    /// A quorum, but the block that follows from it is missing; these members hold it.
+    /// A quorum, but the block that follows from it is missing, or the application has not seen
+    /// it; these members hold it.
     MissingBlock(Sha256Digest, Vec<ReplicaId>),
     /// These parts, and the claim whose block must be proposed again.
     Ready(Vec<ViewChange>, Option<PreparedClaim>),
