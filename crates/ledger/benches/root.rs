@@ -1,6 +1,8 @@
 //! `root/.../block=B`: every part of the state root and the receipts root after a block of transfers
 //! among 2^20 accounts, beside a floor that hashes the same number of leaves, nodes and ids once.
 
+#![allow(clippy::disallowed_types, reason = "a benchmark measures time")]
+
 mod common;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

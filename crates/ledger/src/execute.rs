@@ -1,5 +1,6 @@
 //! What each command does. Validation first, in the order of [`Rejection`]; then the change.
 
+use crate::checks::check_key;
 use crate::state::{
     Account, Accounts, Balance, CHANGES_MAX, Change, Lock, LockState, MINTED_MAX, PLATFORMS_MAX,
     PendingChange, Platform, State, Wide,
@@ -146,10 +147,18 @@ impl State {
         };
         // LG-3: beyond the quota the signer pays for the account.
         let sells = !is_within_quota && !self.parameters.open_fee.is_zero();
-        let payer = if sells { Some(self.find(&transaction.transaction().signer)?) } else { None };
+        let payer = if sells {
+            Some(self.find(&transaction.transaction().signer)?)
+        } else {
+            None
+        };
         if let Some(slot) = self.accounts.find(address) {
             // LG-3: a closed address never reopens.
-            return Err(if self.accounts.get(slot).is_closed() { Rejection::AccountClosed } else { Rejection::AccountExists });
+            return Err(if self.accounts.get(slot).is_closed() {
+                Rejection::AccountClosed
+            } else {
+                Rejection::AccountExists
+            });
         }
         if let Some(slot) = payer {
             self.check_open(slot)?;
@@ -511,80 +520,4 @@ impl State {
         self.locks
             .reusable(block.at, self.parameters.validity_horizon)
     }
-
-    /// The common part of Transfer and Lock.
-    fn check_payment(
-        &self,
-        keys: &[Sha256Digest],
-        from: &Address,
-        to: &Address,
-        amount: Amount,
-        hint: Hint,
-    ) -> Result<(u32, u32), Rejection> {
-        if amount.is_zero() {
-            return Err(Rejection::ZeroAmount);
-        }
-        if from == to {
-            return Err(Rejection::SameAccount);
-        }
-        let find = |slot: u32, address| match slot {
-            Accounts::NONE => self.find(address),
-            slot => Ok(slot),
-        };
-        let payer = find(hint.from, from)?;
-        let payee = find(hint.to, to)?;
-        self.check_open(payer)?;
-        self.check_open(payee)?;
-        check_key(keys, &self.accounts.get(payer).owner)?;
-        Ok((payer, payee))
-    }
-
-    fn find_open_lock(&self, block: &Block, id: &LockId) -> Result<u32, Rejection> {
-        let slot = self.locks.find(id).ok_or(Rejection::LockNotFound)?;
-        let lock = self.locks.get(slot);
-        match lock.state {
-            LockState::Committed => Err(Rejection::AlreadyCommitted),
-            LockState::RolledBack => Err(Rejection::AlreadyRolledBack),
-            LockState::Expired => Err(Rejection::LockExpired),
-            // LG-7: a due lock has expired, swept or not.
-            LockState::Open if lock.expires <= block.time => Err(Rejection::LockExpired),
-            LockState::Open => Ok(slot),
-        }
-    }
-
-    fn find(&self, address: &Address) -> Result<u32, Rejection> {
-        self.accounts
-            .find(address)
-            .ok_or(Rejection::AccountNotFound)
-    }
-
-    fn platform_key(&self, slot: u32) -> &Sha256Digest {
-        &self.platforms.get(self.accounts.get(slot).platform).key
-    }
-
-    fn check_open(&self, slot: u32) -> Result<(), Rejection> {
-        if self.accounts.get(slot).is_closed() { Err(Rejection::AccountClosed) } else { Ok(()) }
-    }
-
-    fn check_not_frozen(&self, slot: u32) -> Result<(), Rejection> {
-        if self.accounts.get(slot).is_frozen() { Err(Rejection::AccountFrozen) } else { Ok(()) }
-    }
-
-    fn check_available(&self, slot: u32, amount: Amount) -> Result<(), Rejection> {
-        if self.accounts.get(slot).balance.available() < amount.units() { Err(Rejection::InsufficientFunds) } else { Ok(()) }
-    }
-
-    /// LG-6: enough keys of the authority signed. Keys are distinct on both sides.
-    fn check_authority(&self, keys: &[Sha256Digest]) -> Result<(), Rejection> {
-        let signed = keys
-            .iter()
-            .filter(|key| self.authority.keys.contains(key))
-            .count();
-        if signed >= self.authority.threshold as usize { Ok(()) } else { Err(Rejection::NotAuthorised) }
-    }
-}
-
-/// Whether the key with this fingerprint signed.
-fn check_key(keys: &[Sha256Digest], key: &Sha256Digest) -> Result<(), Rejection> {
-    if keys.contains(key) { Ok(()) } else { Err(Rejection::NotAuthorised) }
 }

@@ -65,6 +65,7 @@ extern crate alloc;
 
 mod address;
 mod apply;
+mod checks;
 mod command;
 mod execute;
 mod genesis;

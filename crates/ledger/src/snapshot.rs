@@ -442,7 +442,11 @@ impl Restore {
         if self.state.offences.len() >= OFFENCES_MAX {
             return Err(SnapshotError::TooLarge);
         }
-        if self.state.offences.insert(evidence) { Ok(()) } else { Err(SnapshotError::Duplicate) }
+        if self.state.offences.insert(evidence) {
+            Ok(())
+        } else {
+            Err(SnapshotError::Duplicate)
+        }
     }
 
     fn take_change(&mut self, change: PendingChange) -> Result<(), SnapshotError> {

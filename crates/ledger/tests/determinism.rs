@@ -92,12 +92,43 @@ fn lg_4_the_id_covers_every_signed_field_and_no_signature() {
         |t| t.nonce = 2,
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let mut changed = content.clone();
-        change(&mut changed);
-        assert_ne!(changed.id(), content.id(), "change {number}");
+        let mut copy = content.clone();
+        change(&mut copy);
+        assert_ne!(copy.id(), content.id(), "change {number}");
     }
     let junk = vec![polity_crypto::Signature::new(&[1; 64])];
     let other = polity_ledger::SignedTransaction::new(content.clone(), junk).unwrap();
     assert_eq!(other.id(), base.id());
     assert_ne!(LockId::derive(&base.id(), 0), LockId::derive(&base.id(), 1));
+}
+
+#[test]
+fn lg_10_layouts_are_pinned() {
+    // A change of one of these is a change of the format, to be made on purpose.
+    let genesis = genesis(Parameters::default());
+    let mut world = World::of(&genesis);
+    let mut found = vec![
+        genesis.digest().to_string(),
+        world.ledger.root().to_string(),
+    ];
+    let transaction = world.own(
+        "alice@thor",
+        lock("alice@thor", "bob@sprout", "200", 60_000),
+    );
+    let applied = world.block(&[&transaction]);
+    found.extend([
+        transaction.id().to_string(),
+        LockId::derive(&transaction.id(), 0).to_string(),
+        applied.receipts_root().to_string(),
+        world.ledger.root().to_string(),
+    ]);
+    let expected = [
+        "9a58c177e630fdf273322e5081a148ed9458c19c6fdc7d644b281ae8cb14a862",
+        "d0b99f4d7ed3ff4069ffa0fef7b9f7265fc2cf97afbfb346c09eb0a04d16dcc7",
+        "7a4b787f6b1bbb08c63d2520acb206d8cedb00daebbfce92daafa0281d37c197",
+        "fd6d1204362ddfc0c698b0972d6c80b8c5725bcf46aa906de0777fee020bcfd8",
+        "8e87651e15b008701aa74d87070b18d748307ead155811ebd7d4d4ad577e44e6",
+        "b97fc755097a38b3aa44580389e1580d9bbacf33f4c4ab7566d9b49f363aff8c",
+    ];
+    assert_eq!(found, expected);
 }

@@ -205,8 +205,8 @@ impl Maker {
                 }
             }
             12..=15 => {
-                let (lock, payer, payee, units) = lock.unwrap_or(unknown);
-                keys.push(if b % 3 == 0 { payer } else { platform(payee) });
+                let (lock, from, to, units) = lock.unwrap_or(unknown);
+                keys.push(if b % 3 == 0 { from } else { platform(to) });
                 let units = match c % 5 {
                     0 => u128::from(d % 16),
                     _ => units,
@@ -217,8 +217,8 @@ impl Maker {
                 }
             }
             16 => {
-                let (lock, payer, payee, _) = lock.unwrap_or(unknown);
-                keys.push(if b % 3 == 0 { payer } else { platform(payee) });
+                let (lock, from, to, _) = lock.unwrap_or(unknown);
+                keys.push(if b % 3 == 0 { from } else { platform(to) });
                 Command::Rollback {
                     lock,
                     reason: "TIMEOUT".parse().unwrap(),

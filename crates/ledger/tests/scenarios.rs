@@ -207,7 +207,11 @@ fn parameters(words: &[&str]) -> Parameters {
     let mut json = serde_json::to_value(Parameters::default()).unwrap();
     for word in words {
         let (name, value) = word.split_once('=').expect("name=value");
-        json[name] = if json[name].is_string() { value.into() } else { value.parse::<u64>().unwrap().into() };
+        json[name] = if json[name].is_string() {
+            value.into()
+        } else {
+            value.parse::<u64>().unwrap().into()
+        };
     }
     serde_json::from_value(json).unwrap()
 }

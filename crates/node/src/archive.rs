@@ -25,6 +25,7 @@ const TASKS_MAX: usize = 256;
 const REQUESTS_MAX: usize = 64;
 
 /// Something to keep.
+#[derive(Debug)]
 pub enum Task {
     /// A block that was committed.
     Block {

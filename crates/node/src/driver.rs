@@ -21,6 +21,7 @@ use polity_ledger::{SignedTransaction, TransactionId};
 use polity_replica::{Admission, Effect, Frame, Input, Refusal};
 use polity_types::{ReplicaId, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
@@ -46,6 +47,12 @@ pub struct View<'a> {
     pub last: Option<&'a (Header, VoteCertificate)>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("View(..)")
+    }
 }
 
 /// What became of a transaction that a client submitted.
@@ -79,6 +86,17 @@ pub enum Command {
     Stop,
 }
 
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fact(_) => "Fact(..)",
+            Self::Submit { .. } => "Submit(..)",
+            Self::Ask(_) => "Ask(..)",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
 /// Why the driver stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -94,6 +112,7 @@ pub enum DriverError {
 }
 
 /// Everything the driver works with.
+#[derive(Debug)]
 pub struct Driver<F> {
     /// The replica with its journal.
     pub host: Host<F>,

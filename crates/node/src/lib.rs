@@ -12,6 +12,8 @@
 pub mod admission;
 pub mod api;
 pub mod archive;
+pub mod audit;
+pub mod client;
 pub mod config;
 pub mod driver;
 pub mod federation;
@@ -24,8 +26,10 @@ pub mod links;
 pub mod lock;
 pub mod meters;
 pub mod node;
+pub mod proof;
 #[cfg(test)]
 mod scratch;
 pub mod store;
 pub mod transport;
 pub mod view;
+pub mod wallet;

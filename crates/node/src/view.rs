@@ -1,6 +1,5 @@
 //! What the HTTP interface shows, as both ends see it.
 
-use polity_consensus::committee::Committee as _;
 use polity_consensus::fbpbft::{Chain, Header, VoteCertificate};
 use polity_crypto::Sha256Digest;
 use polity_ledger::{

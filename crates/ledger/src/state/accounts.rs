@@ -49,6 +49,11 @@ impl Account {
     /// The tree does not know the account as it is now.
     const DIRTY: u8 = 128;
 
+    fn text<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        let start = self.text_start as usize;
+        &arena[start..start + usize::from(self.text_length)]
+    }
+
     pub(crate) fn is_frozen(&self) -> bool {
         self.flags & Self::FROZEN != 0
     }
@@ -285,15 +290,20 @@ impl Accounts {
         // In order, neighbours share pages and nodes.
         dirty.sort_unstable();
         for chunk in dirty.chunks(LEAVES_AT_ONCE) {
-            // Reading all of them first lets their memory arrive while the others are read.
-            let leaves: Vec<_> = chunk
+            // Reading all of them first lets their memory arrive while the others are read; the
+            // addresses follow, which are known only then.
+            let accounts: Vec<_> = chunk
                 .iter()
                 .filter_map(|&slot| {
                     // A slot that was opened and taken back is gone, or is another account now.
                     let account = self.slots.get_mut(slot as usize)?;
                     account.flags &= !Account::DIRTY;
-                    (u64::from(slot) < known).then(|| (slot, self.preimage(slot)))
+                    (u64::from(slot) < known).then(|| (slot, account.clone()))
                 })
+                .collect();
+            let leaves: Vec<_> = accounts
+                .iter()
+                .map(|(slot, account)| (*slot, self.preimage(account)))
                 .collect();
             for (slot, preimage) in leaves {
                 self.tree
@@ -302,7 +312,7 @@ impl Accounts {
             }
         }
         for slot in known as u32..self.slots.len() as u32 {
-            let preimage = self.preimage(slot);
+            let preimage = self.preimage(self.get(slot));
             self.tree.push(leaf_hash(preimage.as_slice()));
         }
         self.tree.root()
@@ -313,14 +323,10 @@ impl Accounts {
         &mut self.tree
     }
 
-    fn preimage(&self, slot: u32) -> Preimage {
-        let account = self.get(slot);
-        preimage(
-            self.text(slot),
-            &account.owner,
-            account.flags & Account::SHOWN,
-            &account.balance,
-        )
+    fn preimage(&self, account: &Account) -> Preimage {
+        let flags = account.flags & Account::SHOWN;
+        let text = account.text(&self.arena);
+        preimage(text, &account.owner, flags, &account.balance)
     }
 
     pub(super) fn text(&self, slot: u32) -> &[u8] {
@@ -338,7 +344,5 @@ impl Accounts {
 }
 
 fn text_of<'a>(slots: &[Account], arena: &'a [u8], slot: u32) -> &'a [u8] {
-    let account = &slots[slot as usize];
-    let start = account.text_start as usize;
-    &arena[start..start + usize::from(account.text_length)]
+    slots[slot as usize].text(arena)
 }

@@ -68,7 +68,8 @@ impl Stream for Commits {
         }
         let with_receipts = self.with_receipts;
         self.blocks.poll_recv(context).map(|block| {
-            let commit = Commit::new(&block?, with_receipts);
+            let block = block?;
+            let commit = Commit::new(&block, with_receipts);
             // The type has no keys that are not text, so this does not fail.
             let json = serde_json::to_string(&commit).ok()?;
             let id = commit.height.to_string();

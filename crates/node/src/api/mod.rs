@@ -28,6 +28,7 @@ mod transactions;
 
 pub use error::ApiError;
 pub use listener::Bounded;
+pub use transactions::{BINARY_LIST, BINARY_ONE, LIST_MAX};
 
 use crate::admission::Admission;
 use crate::archive::Blocks;

@@ -1,0 +1,311 @@
+//! Checking chains offline: data directories, exported chains, whole federations.
+//!
+//! Nothing is trusted but the genesis: every certificate, parent, state root, transaction signature
+//! and the conservation of the supply are checked again by the replica's auditor.
+
+use crate::federation::{FederationError, GENESIS_FILE, load_genesis, nodes_in};
+use crate::journal::{JournalError, RECORD_BYTES_MAX, Reader};
+use crate::node::verifier;
+use polity_consensus::fbpbft::{self, Block, Decided};
+use polity_crypto::Sha256Digest;
+use polity_crypto::ed25519::Ed25519Verifier;
+use polity_ledger::Ledger;
+use polity_replica::{AuditError, Auditor, Genesis, GenesisError, Purpose, Record};
+use polity_types::{ChainId, Height, wire};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How an exported chain begins.
+const EXPORT_MAGIC: &[u8; 16] = b"polity-chain/1\0\0";
+
+/// Why a chain cannot be checked, or does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The files.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The chain does not hold.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The journal holds something that is no record.
+    #[error("the journal holds something else than records at byte {0}")]
+    Record(u64),
+    /// The journal decides a block that it does not hold.
+    #[error("the journal decides block {digest} at height {height} but does not hold it")]
+    MissingBlock {
+        /// Height.
+        height: Height,
+        /// Digest.
+        digest: Sha256Digest,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is no exported chain.
+    #[error("{} is no exported chain of this federation", .0.display())]
+    NoExport(PathBuf),
+    /// An exported chain needs its genesis.
+    #[error("an exported chain is checked against its genesis: add --genesis FILE")]
+    NeedsGenesis,
+    /// Two nodes decided different blocks.
+    #[error("{} and {} have different blocks at height {height}", one.display(), other.display())]
+    Fork {
+        /// A directory.
+        one: PathBuf,
+        /// Another directory.
+        other: PathBuf,
+        /// The first height that differs.
+        height: Height,
+    },
+}
+
+impl From<GenesisError> for VerifyError {
+    fn from(error: GenesisError) -> Self {
+        Self::Federation(error.into())
+    }
+}
+
+/// A chain that holds.
+#[derive(Debug)]
+pub struct Audited {
+    /// Where it was.
+    pub path: PathBuf,
+    /// Height of its last block.
+    pub height: Height,
+    /// Transactions in it.
+    pub transactions: u64,
+    /// How many of them were refused.
+    pub refused: u64,
+    /// State root of the ledger after the last block.
+    pub state_root: Sha256Digest,
+    /// The ledger after the last block.
+    pub ledger: Ledger,
+    /// Digest of every block, from height 1 on.
+    digests: Vec<Sha256Digest>,
+}
+
+/// Follows the records of a journal and hands over each block when it is decided.
+#[derive(Default)]
+struct Follower {
+    blocks: BTreeMap<(Height, Sha256Digest), Arc<Block>>,
+}
+
+impl Follower {
+    fn record(&mut self, offset: u64, payload: &[u8]) -> Result<Option<Decided>, VerifyError> {
+        let record: Record =
+            wire::decode(payload, RECORD_BYTES_MAX).map_err(|_| VerifyError::Record(offset))?;
+        match record {
+            Record::Consensus(fbpbft::Record::Block(block)) => {
+                let key = (block.header.height, block.header.digest());
+                self.blocks.insert(key, block);
+                Ok(None)
+            }
+            Record::Consensus(fbpbft::Record::Decided(certificate)) => {
+                let height = certificate.height;
+                let digest = certificate.value.digest;
+                let block = self
+                    .blocks
+                    .remove(&(height, digest))
+                    .ok_or(VerifyError::MissingBlock { height, digest })?;
+                self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
+                Ok(Some(Decided { block, certificate }))
+            }
+            Record::Consensus(_) | Record::Pooled(_) => Ok(None),
+        }
+    }
+}
+
+/// Every decided block of a journal, in order, to `visit`. Stops at its first error.
+fn decided_blocks(
+    directory: &Path,
+    chain: ChainId,
+    mut visit: impl FnMut(Decided) -> Result<(), VerifyError>,
+) -> Result<(), VerifyError> {
+    let mut follower = Follower::default();
+    let mut failure = None;
+    Reader::open_in(directory, chain)?.scan(|offset, payload| {
+        if failure.is_some() {
+            return;
+        }
+        let result = follower
+            .record(offset, payload)
+            .and_then(|decided| decided.map_or(Ok(()), &mut visit));
+        failure = result.err();
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// A chain that is being checked.
+struct Audit {
+    auditor: Auditor<Ed25519Verifier>,
+    path: PathBuf,
+    transactions: u64,
+    refused: u64,
+    digests: Vec<Sha256Digest>,
+}
+
+impl Audit {
+    fn new(path: &Path, genesis: &Genesis) -> Result<Self, VerifyError> {
+        Ok(Self {
+            auditor: Auditor::new(genesis, Purpose::Production, verifier(genesis))?,
+            path: path.to_owned(),
+            transactions: 0,
+            refused: 0,
+            digests: Vec::new(),
+        })
+    }
+
+    fn block(&mut self, decided: Decided) -> Result<(), VerifyError> {
+        let committed = self.auditor.block(decided)?;
+        self.transactions += committed.receipts.len() as u64;
+        let refused = committed.receipts.iter().filter(|r| r.outcome.is_err());
+        self.refused += refused.count() as u64;
+        self.digests.push(committed.block.digest());
+        Ok(())
+    }
+
+    fn finish(self) -> Audited {
+        let mut ledger = self.auditor.ledger().clone();
+        Audited {
+            path: self.path,
+            height: self.auditor.height(),
+            transactions: self.transactions,
+            refused: self.refused,
+            state_root: ledger.root(),
+            ledger,
+            digests: self.digests,
+        }
+    }
+}
+
+/// Checks the journal of one node's data directory. `progress` is told each height.
+pub fn audit_node(
+    directory: &Path,
+    genesis: &Genesis,
+    mut progress: impl FnMut(Height),
+) -> Result<Audited, VerifyError> {
+    let chain = genesis.chain().map_err(GenesisError::from)?;
+    let mut audit = Audit::new(directory, genesis)?;
+    decided_blocks(directory, chain.id(), |decided| {
+        audit.block(decided)?;
+        progress(audit.auditor.height());
+        Ok(())
+    })?;
+    Ok(audit.finish())
+}
+
+/// Checks an exported chain.
+pub fn audit_export(
+    path: &Path,
+    genesis: &Genesis,
+    mut progress: impl FnMut(Height),
+) -> Result<Audited, VerifyError> {
+    let io = |source| VerifyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let no_export = || VerifyError::NoExport(path.to_owned());
+    let chain = genesis.chain().map_err(GenesisError::from)?;
+    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let mut head = [0; 48];
+    file.read_exact(&mut head).map_err(|_| no_export())?;
+    if head[..16] != *EXPORT_MAGIC || head[16..] != *chain.id().as_bytes() {
+        return Err(no_export());
+    }
+    let mut audit = Audit::new(path, genesis)?;
+    loop {
+        let mut length = [0; 4];
+        match file.read_exact(&mut length) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(io(error)),
+        }
+        let length = u64::from(u32::from_le_bytes(length));
+        if length > RECORD_BYTES_MAX as u64 {
+            return Err(no_export());
+        }
+        let mut bytes = Vec::new();
+        let read = (&mut file).take(length).read_to_end(&mut bytes).map_err(io)?;
+        if read as u64 != length {
+            return Err(no_export());
+        }
+        let decided = wire::decode(&bytes, RECORD_BYTES_MAX).map_err(|_| no_export())?;
+        audit.block(decided)?;
+        progress(audit.auditor.height());
+    }
+    Ok(audit.finish())
+}
+
+/// Writes the decided blocks of a data directory into a file of their own. Returns how many.
+pub fn export(directory: &Path, genesis: &Genesis, out: &Path) -> Result<u64, VerifyError> {
+    let io = |source| VerifyError::Io {
+        path: out.to_owned(),
+        source,
+    };
+    let chain = genesis.chain().map_err(GenesisError::from)?;
+    let mut file = BufWriter::new(File::create_new(out).map_err(io)?);
+    file.write_all(EXPORT_MAGIC).map_err(io)?;
+    file.write_all(chain.id().as_bytes()).map_err(io)?;
+    let mut count = 0;
+    decided_blocks(directory, chain.id(), |decided| {
+        let bytes = wire::encode(&decided);
+        let length = u32::try_from(bytes.len())
+            .map_err(|_| io(io::Error::other("a block is longer than 4 GiB")))?;
+        file.write_all(&length.to_le_bytes()).map_err(io)?;
+        file.write_all(&bytes).map_err(io)?;
+        count += 1;
+        Ok(())
+    })?;
+    file.flush().map_err(io)?;
+    file.get_ref().sync_all().map_err(io)?;
+    Ok(count)
+}
+
+/// Checks whatever is at `path`: a data directory, a federation with several of them, or an exported
+/// chain, which needs `genesis`. The chains of a federation also have to be the same.
+pub fn audit(
+    path: &Path,
+    genesis: Option<&Path>,
+    mut progress: impl FnMut(&Path, Height),
+) -> Result<Vec<Audited>, VerifyError> {
+    if path.is_file() {
+        let genesis = load_genesis(genesis.ok_or(VerifyError::NeedsGenesis)?)?;
+        let audited = audit_export(path, &genesis, |height| progress(path, height))?;
+        return Ok(vec![audited]);
+    }
+    let mut all: Vec<Audited> = Vec::new();
+    for node in nodes_in(path)? {
+        let own = node.join(GENESIS_FILE);
+        let genesis = load_genesis(genesis.unwrap_or(&own))?;
+        let audited = audit_node(&node, &genesis, |height| progress(&node, height))?;
+        if let Some(first) = all.first() {
+            compare(first, &audited)?;
+        }
+        all.push(audited);
+    }
+    Ok(all)
+}
+
+/// Whether the shorter chain is the beginning of the longer.
+fn compare(one: &Audited, other: &Audited) -> Result<(), VerifyError> {
+    let pairs = one.digests.iter().zip(&other.digests);
+    match (1..).zip(pairs).find(|(_, (a, b))| a != b) {
+        None => Ok(()),
+        Some((height, _)) => Err(VerifyError::Fork {
+            one: one.path.clone(),
+            other: other.path.clone(),
+            height: Height::new(height),
+        }),
+    }
+}

@@ -1,0 +1,101 @@
+//! `polity run`: one node.
+
+use super::{Failure, code, stop_signal};
+use crate::driver::DriverError;
+use crate::federation::FederationError;
+use crate::node::{NodeError, Prepared, run};
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use tokio::io::AsyncReadExt as _;
+use tracing_subscriber::EnvFilter;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  polity run fed/thor
+  polity run fed/thor --log-format json --log debug";
+
+/// `polity run`
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The node's data directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+    /// Which log lines: error, warn, info, debug, trace, or filters such as polity=debug
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// End when standard input is closed, so that no node outlives what started it
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Human,
+    /// One JSON object in each line
+    Json,
+}
+
+pub(super) fn main(options: &Options) -> Result<(), Failure> {
+    start_log(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("polity-io")
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    let until_stdin_closes = options.until_stdin_closes;
+    let result = Prepared::open(&options.directory).and_then(|prepared| {
+        runtime.block_on(run(prepared, async move {
+            if until_stdin_closes {
+                tokio::select! {
+                    () = stop_signal() => {}
+                    () = stdin_closed() => {}
+                }
+            } else {
+                stop_signal().await;
+            }
+        }))
+    });
+    // A read of standard input that still waits must not hold the process.
+    runtime.shutdown_background();
+    result.map_err(|error| {
+        tracing::error!("{error}");
+        Failure::new(exit_code(&error), error)
+    })
+}
+
+async fn stdin_closed() {
+    let mut buffer = [0; 64];
+    let mut stdin = tokio::io::stdin();
+    while stdin.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+}
+
+fn exit_code(error: &NodeError) -> u8 {
+    match error {
+        NodeError::Config(_)
+        | NodeError::Federation(FederationError::Config(_))
+        | NodeError::Key(_)
+        | NodeError::OtherKey { .. } => code::USAGE,
+        NodeError::Driver(DriverError::Halt(_)) | NodeError::Contradiction => code::SAFETY,
+        _ => code::FAILURE,
+    }
+}
+
+fn start_log(options: &Options) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&options.log)
+        .map_err(|error| Failure::usage(format!("`--log`: {error}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second subscriber in one process changes nothing.
+    let _ = match options.log_format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}

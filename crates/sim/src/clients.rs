@@ -1,0 +1,166 @@
+//! Clients: a seeded stream of transfers and of payments in two phases.
+
+use crate::federation::Federation;
+use polity_crypto::Signer;
+use polity_ledger::{Command, LockId, SignedTransaction, Transaction, TransactionId};
+use polity_types::{Amount, Height, Stream, Time};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Locks that clients remember in order to settle them; the oldest are left to expire.
+const LOCKS_MAX: usize = 64;
+
+/// A lock that clients may settle.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    id: LockId,
+    payer: usize,
+    payee: usize,
+    amount: Amount,
+}
+
+/// Makes transactions.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    federation: Rc<Federation>,
+    random: Stream,
+    nonce: u64,
+    locks: VecDeque<Pending>,
+}
+
+impl Clients {
+    pub(crate) fn new(federation: Rc<Federation>, random: Stream) -> Self {
+        Self {
+            federation,
+            random,
+            nonce: 0,
+            locks: VecDeque::new(),
+        }
+    }
+
+    /// The stream that also decides where transactions go.
+    pub(crate) fn random(&mut self) -> &mut Stream {
+        &mut self.random
+    }
+
+    /// The next transaction: mostly transfers, locks, and settlements of earlier locks; some of
+    /// them cannot succeed.
+    pub(crate) fn next(&mut self, now: Time, height: Height) -> SignedTransaction {
+        let count = self.federation.clients.len() as u64;
+        let payer = self.random.below(count) as usize;
+        let payee = self.random.below(count) as usize;
+        match self.random.below(10) {
+            0..4 => self.transfer(payer, payee, height),
+            4..7 => self.lock(payer, payee, now, height),
+            _ => match self.locks.pop_front() {
+                Some(lock) => self.settle(lock, height),
+                None => self.transfer(payer, payee, height),
+            },
+        }
+    }
+
+    fn transfer(&mut self, payer: usize, payee: usize, height: Height) -> SignedTransaction {
+        // One in sixteen is more than anybody has.
+        let amount = match self.random.below(16) {
+            0 => Amount::from_atp(1_000_000),
+            _ => Amount::from_units(1 + u128::from(self.random.below(20_000_000))),
+        };
+        let command = Command::Transfer {
+            from: self.federation.clients[payer].address.clone(),
+            to: self.federation.clients[payee].address.clone(),
+            amount,
+        };
+        self.sign(payer, None, command, height)
+    }
+
+    fn lock(&mut self, payer: usize, payee: usize, now: Time, height: Height) -> SignedTransaction {
+        let amount = Amount::from_units(1 + u128::from(self.random.below(20_000_000)));
+        // Some expire before anybody settles them.
+        let expires = now.saturating_add(core::time::Duration::from_millis(
+            200 + self.random.below(20_000),
+        ));
+        let command = Command::Lock {
+            from: self.federation.clients[payer].address.clone(),
+            to: self.federation.clients[payee].address.clone(),
+            amount,
+            expires,
+        };
+        let transaction = self.sign(payer, None, command, height);
+        self.locks.push_back(Pending {
+            id: LockId::derive(&transaction.id(), 0),
+            payer,
+            payee,
+            amount,
+        });
+        if self.locks.len() > LOCKS_MAX {
+            self.locks.pop_front();
+        }
+        transaction
+    }
+
+    fn settle(&mut self, lock: Pending, height: Height) -> SignedTransaction {
+        let platform = self.federation.clients[lock.payee].address.platform();
+        let number = self
+            .federation
+            .genesis
+            .ledger
+            .platforms
+            .iter()
+            .position(|row| row.name.as_str() == platform);
+        match self.random.below(4) {
+            0 => {
+                let reason = "not delivered".parse().expect("a short text");
+                let command = Command::Rollback {
+                    lock: lock.id,
+                    reason,
+                };
+                self.sign(lock.payer, number, command, height)
+            }
+            1 => {
+                // The payer for the whole amount.
+                let command = Command::Commit {
+                    lock: lock.id,
+                    amount: lock.amount,
+                };
+                self.sign(lock.payer, None, command, height)
+            }
+            _ => {
+                // The payee's platform for a part; the rest returns.
+                let part = 1 + self.random.below(lock.amount.units() as u64);
+                let command = Command::Commit {
+                    lock: lock.id,
+                    amount: Amount::from_units(u128::from(part)),
+                };
+                self.sign(lock.payee, number, command, height)
+            }
+        }
+    }
+
+    fn sign(
+        &mut self,
+        signer: usize,
+        platform: Option<usize>,
+        command: Command,
+        height: Height,
+    ) -> SignedTransaction {
+        self.nonce += 1;
+        let client = &self.federation.clients[signer];
+        let mut signers: Vec<&dyn Signer> = vec![&client.owner];
+        if let Some(number) = platform {
+            signers.push(&self.federation.platforms[number]);
+        }
+        let transaction = Transaction {
+            chain: self.federation.chain.id(),
+            signer: client.address.clone(),
+            keys: signers.iter().map(|s| s.public_key().clone()).collect(),
+            commands: vec![command],
+            valid_until: height.saturating_add(900),
+            nonce: self.nonce,
+        };
+        transaction.sign(&signers).expect("one or two keys, one command")
+    }
+}
+
+/// A transaction that an honest replica promised its client to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Promise(pub(crate) TransactionId);

@@ -1,0 +1,415 @@
+//! The simulated network: what becomes of a frame on its way.
+//!
+//! Links are directed and lose, delay, duplicate and reorder what they carry, or are cut. A filter
+//! may look into a frame before it leaves and drop, delay or hold it: named schedules are written
+//! that way.
+
+use crate::moment::Moment;
+use core::fmt;
+use core::time::Duration;
+use polity_consensus::fbpbft::{Message, VoteKind};
+use polity_replica::Frame;
+use polity_types::{Height, ReplicaId, Stream, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// How links behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Shortest time a frame travels.
+    pub latency: Duration,
+    /// A frame travels up to this much longer.
+    pub jitter: Duration,
+    /// Frames lost, of a million.
+    pub loss_per_million: u32,
+    /// Frames that arrive twice, of a million.
+    pub duplicate_per_million: u32,
+    /// Whether frames of one link arrive in the order in which they left.
+    pub is_ordered: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(10),
+            jitter: Duration::ZERO,
+            loss_per_million: 0,
+            duplicate_per_million: 0,
+            is_ordered: true,
+        }
+    }
+}
+
+impl Link {
+    /// A link whose frames travel between these times, in any order.
+    pub fn reordering(latency: Duration, jitter: Duration) -> Self {
+        Self {
+            latency,
+            jitter,
+            is_ordered: false,
+            ..Self::default()
+        }
+    }
+
+    /// The same link, which loses this many frames of a million.
+    #[must_use]
+    pub fn losing(self, loss_per_million: u32) -> Self {
+        Self {
+            loss_per_million,
+            ..self
+        }
+    }
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// PRE-PREPARE with its block.
+    Proposal,
+    /// PREPARE.
+    Prepare,
+    /// COMMIT.
+    Commit,
+    /// VIEW-CHANGE.
+    ViewChange,
+    /// NEW-VIEW with its block.
+    NewView,
+    /// STATUS.
+    Status,
+    /// Asks for decided blocks.
+    FetchDecided,
+    /// A decided block.
+    Decided,
+    /// Asks for an undecided block.
+    FetchBlock,
+    /// An undecided block.
+    Block,
+    /// Proof of an offence.
+    Evidence,
+    /// Transactions.
+    Transactions,
+}
+
+impl Kind {
+    /// The kind of a frame.
+    pub fn of(frame: &Frame) -> Self {
+        let message = match frame {
+            Frame::Transactions(_) => return Self::Transactions,
+            Frame::Consensus(message) => message,
+        };
+        match message {
+            Message::Proposal(_) => Self::Proposal,
+            Message::Vote(vote) => match vote.kind {
+                VoteKind::Prepare => Self::Prepare,
+                VoteKind::Commit => Self::Commit,
+            },
+            Message::ViewChange(_) => Self::ViewChange,
+            Message::NewView(_) => Self::NewView,
+            Message::Status(_) => Self::Status,
+            Message::FetchDecided { .. } => Self::FetchDecided,
+            Message::Decided(_) => Self::Decided,
+            Message::FetchBlock { .. } => Self::FetchBlock,
+            Message::Block(_) => Self::Block,
+            Message::Evidence(_) => Self::Evidence,
+        }
+    }
+
+    /// Whether frames of this kind decide a block in the normal case (FB-7).
+    pub fn is_normal_case(self) -> bool {
+        matches!(self, Self::Proposal | Self::Prepare | Self::Commit)
+    }
+}
+
+/// A frame on its way, as a filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// When it leaves.
+    pub at: Moment,
+    /// Who sends it.
+    pub from: ReplicaId,
+    /// Whom it is for.
+    pub to: ReplicaId,
+    /// What it is.
+    pub frame: &'a Frame,
+}
+
+impl Packet<'_> {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.frame)
+    }
+
+    /// The height that it is about; 0 for transactions.
+    pub fn height(&self) -> u64 {
+        position(self.frame).0.get()
+    }
+
+    /// The view that it is about; 0 where there is none.
+    pub fn view(&self) -> u64 {
+        position(self.frame).1.get()
+    }
+}
+
+/// Height and view that a frame is about.
+pub(crate) fn position(frame: &Frame) -> (Height, View) {
+    let message = match frame {
+        Frame::Transactions(_) => return (Height::ZERO, View::ZERO),
+        Frame::Consensus(message) => message,
+    };
+    match message {
+        Message::Proposal(proposal) => (proposal.pre_prepare.height, proposal.pre_prepare.view),
+        Message::Vote(vote) => (vote.height, vote.view),
+        Message::ViewChange(view_change) => (view_change.height, view_change.view),
+        Message::NewView(proposal) => (proposal.new_view.height, proposal.new_view.view),
+        Message::Status(status) => (status.height, status.view),
+        Message::FetchDecided { from } => (*from, View::ZERO),
+        Message::Decided(decided) => (decided.certificate.height, decided.certificate.view),
+        Message::FetchBlock { height, .. } => (*height, View::ZERO),
+        Message::Block(block) => (block.header.height, block.header.view),
+        Message::Evidence(evidence) => evidence.position(),
+    }
+}
+
+/// What a filter decides about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes its way.
+    Pass,
+    /// It is lost.
+    Drop,
+    /// It travels this much longer, past others.
+    Delay(Duration),
+    /// It waits until [`World::release`](crate::World::release).
+    Hold,
+}
+
+type Filter = Box<dyn FnMut(&Packet<'_>) -> Fate>;
+
+/// A frame that waits for its release.
+#[derive(Clone, Debug)]
+struct Held {
+    from: ReplicaId,
+    to: ReplicaId,
+    bytes: Rc<[u8]>,
+}
+
+/// A frame that will arrive.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Moment,
+    pub(crate) from: ReplicaId,
+    pub(crate) to: ReplicaId,
+    pub(crate) bytes: Rc<[u8]>,
+}
+
+/// The network.
+pub(crate) struct Network {
+    link: Link,
+    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    filter: Option<Filter>,
+    held: Vec<Held>,
+    /// When the last frame of an ordered link arrives.
+    last: BTreeMap<(ReplicaId, ReplicaId), Moment>,
+    random: Stream,
+    sent: BTreeMap<Kind, u64>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("link", &self.link)
+            .field("cut", &self.cut)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    pub(crate) fn new(link: Link, random: Stream) -> Self {
+        Self {
+            link,
+            cut: BTreeSet::new(),
+            filter: None,
+            held: Vec::new(),
+            last: BTreeMap::new(),
+            random,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        self.link
+    }
+
+    pub(crate) fn set_link(&mut self, link: Link) {
+        self.link = link;
+    }
+
+    pub(crate) fn set_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
+    }
+
+    /// Cuts one direction of a link.
+    pub(crate) fn cut(&mut self, from: ReplicaId, to: ReplicaId) {
+        self.cut.insert((from, to));
+    }
+
+    pub(crate) fn mend(&mut self) {
+        self.cut.clear();
+    }
+
+    /// How many frames of each kind were sent, lost ones included.
+    pub(crate) fn sent(&self) -> &BTreeMap<Kind, u64> {
+        &self.sent
+    }
+
+    /// Sends a frame. Returns its arrivals: none if it is lost or held, two if it is duplicated.
+    pub(crate) fn send(&mut self, packet: &Packet<'_>, bytes: &Rc<[u8]>) -> Vec<Arrival> {
+        *self.sent.entry(packet.kind()).or_default() += 1;
+        if self.cut.contains(&(packet.from, packet.to)) {
+            return Vec::new();
+        }
+        let fate = match &mut self.filter {
+            Some(filter) => filter(packet),
+            None => Fate::Pass,
+        };
+        let (from, to) = (packet.from, packet.to);
+        let mut arrivals = Vec::new();
+        match fate {
+            Fate::Drop => {}
+            Fate::Hold => self.held.push(Held {
+                from,
+                to,
+                bytes: bytes.clone(),
+            }),
+            Fate::Delay(longer) => {
+                let at = packet.at.after(self.link.latency).after(longer);
+                arrivals.push(arrival(at, from, to, bytes));
+            }
+            Fate::Pass => {
+                let link = self.link;
+                if !self.happens(link.loss_per_million) {
+                    let at = self.arrival_time(packet.at, from, to);
+                    arrivals.push(arrival(at, from, to, bytes));
+                }
+                if self.happens(link.duplicate_per_million) {
+                    let at = self.arrival_time(packet.at, from, to);
+                    arrivals.push(arrival(at, from, to, bytes));
+                }
+            }
+        }
+        arrivals
+    }
+
+    /// Sends everything that was held.
+    pub(crate) fn release(&mut self, now: Moment) -> Vec<Arrival> {
+        let held = core::mem::take(&mut self.held);
+        held.into_iter()
+            .map(|frame| {
+                let at = self.arrival_time(now, frame.from, frame.to);
+                arrival(at, frame.from, frame.to, &frame.bytes)
+            })
+            .collect()
+    }
+
+    fn happens(&mut self, per_million: u32) -> bool {
+        per_million > 0 && self.random.chance(per_million)
+    }
+
+    fn arrival_time(&mut self, now: Moment, from: ReplicaId, to: ReplicaId) -> Moment {
+        let jitter = u64::try_from(self.link.jitter.as_micros()).unwrap_or(u64::MAX);
+        let extra = match jitter {
+            0 => 0,
+            jitter => self.random.below(jitter.saturating_add(1)),
+        };
+        let at = now
+            .after(self.link.latency)
+            .after(Duration::from_micros(extra));
+        if !self.link.is_ordered {
+            return at;
+        }
+        let last = self.last.entry((from, to)).or_default();
+        *last = at.max(*last);
+        *last
+    }
+}
+
+fn arrival(at: Moment, from: ReplicaId, to: ReplicaId, bytes: &Rc<[u8]>) -> Arrival {
+    Arrival {
+        at,
+        from,
+        to,
+        bytes: bytes.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polity_types::Seed;
+
+    fn send(network: &mut Network, at: u64) -> Vec<Moment> {
+        let frame = Frame::Transactions(Vec::new());
+        let packet = Packet {
+            at: Moment::from_millis(at),
+            from: ReplicaId::new(0),
+            to: ReplicaId::new(1),
+            frame: &frame,
+        };
+        let arrivals = network.send(&packet, &Rc::from([].as_slice()));
+        arrivals.into_iter().map(|arrival| arrival.at).collect()
+    }
+
+    fn network(link: Link) -> Network {
+        Network::new(link, Seed::from_number(3).stream())
+    }
+
+    #[test]
+    fn ordered_links_never_overtake_and_others_do() {
+        let link = Link::reordering(Duration::from_millis(1), Duration::from_millis(50));
+        let arrivals = |link| -> Vec<Moment> {
+            let mut network = network(link);
+            (0..200).flat_map(|at| send(&mut network, at)).collect()
+        };
+        let reordered = arrivals(link);
+        assert!(!reordered.is_sorted());
+        let ordered = arrivals(Link {
+            is_ordered: true,
+            ..link
+        });
+        assert!(ordered.is_sorted());
+    }
+
+    #[test]
+    fn frames_are_lost_and_doubled_as_often_as_asked() {
+        let mut network = network(Link {
+            loss_per_million: 100_000,
+            duplicate_per_million: 50_000,
+            ..Link::default()
+        });
+        let arrived: usize = (0..10_000).map(|at| send(&mut network, at).len()).sum();
+        assert!((9_300..9_700).contains(&arrived), "{arrived}");
+        assert_eq!(network.sent()[&Kind::Transactions], 10_000);
+    }
+
+    #[test]
+    fn cut_links_and_filters_stop_one_direction() {
+        let mut network = network(Link::default());
+        network.cut(ReplicaId::new(1), ReplicaId::new(0));
+        assert_eq!(send(&mut network, 0), [Moment::from_millis(10)]);
+        network.cut(ReplicaId::new(0), ReplicaId::new(1));
+        assert_eq!(send(&mut network, 0), []);
+        network.mend();
+        network.set_filter(Some(Box::new(|packet| match packet.at.as_micros() {
+            0 => Fate::Hold,
+            1_000 => Fate::Delay(Duration::from_millis(5)),
+            _ => Fate::Drop,
+        })));
+        assert_eq!(send(&mut network, 0), []);
+        assert_eq!(send(&mut network, 1), [Moment::from_millis(16)]);
+        assert_eq!(send(&mut network, 2), []);
+        let released = network.release(Moment::from_millis(100));
+        assert_eq!(released.len(), 1);
+        assert_eq!(released[0].at, Moment::from_millis(110));
+        assert!(network.release(Moment::from_millis(200)).is_empty());
+    }
+}
