@@ -1,17 +1,18 @@
 //! Slots whose leaves may change, for state that is rehashed once per block.
 //!
 //! Changing a leaf marks its slot; nothing is hashed until a root or a proof is asked for. Then
-//! the marked slots are walked once, from left to right. Each of them climbs as long as no later
-//! marked slot lies under the same node, so a node is hashed when the last of its changed leaves
-//! has arrived, and only then:
+//! the tree is brought up to date row by row: the marked slots of a row name the nodes to hash in
+//! the row above, each once, and those are the marked slots of the next step.
 //!
 //! ```text
-//! leaf 1 changed, 2 is next    hashes 0..2
-//! leaf 2 changed, 6 is next    hashes 2..4, 0..4
-//! leaf 6 changed, the last     hashes 6..8, 4..8, 0..8
+//! leaves 1, 2 and 6 changed    row 1: hash 0..2, 2..4, 6..8
+//!                              row 2: hash 0..4, 4..8
+//!                              row 3: hash 0..8
 //! ```
 //!
-//! The walk takes no memory, and a tree without changes answers at once.
+//! No hash of a row needs another of the same row, so a processor works on several at once, and
+//! what lies far away in memory is on its way while others are hashed. Climbing from each leaf to
+//! the root would hash as often and wait every time. A tree without changes answers at once.
 
 use crate::append::depth;
 use crate::chunks::Chunks;
@@ -25,6 +26,13 @@ use polity_crypto::Sha256Digest;
 /// Slots for which [`IndexedTree::with_capacity`] makes room at most.
 const CAPACITY_MAX: u64 = 1 << 28;
 
+/// Nodes whose children are asked for together.
+const BATCH: usize = 16;
+
+/// Changed leaves up to which all their paths are asked for at once: about as much as a
+/// processor's second cache holds.
+const PATHS_MAX: usize = 1_024;
+
 /// A tree over slots that are appended and changed, never removed.
 ///
 /// It takes 64 bytes per leaf, and beyond that 32 KiB per level and half a byte per leaf at most.
@@ -37,6 +45,8 @@ pub struct IndexedTree {
     hashed: usize,
     /// Changed slots below `hashed`.
     dirty: DirtySet,
+    /// Space for the nodes to hash, kept from one time to the next: a word for each changed leaf.
+    walk: Vec<usize>,
 }
 
 impl IndexedTree {
@@ -54,6 +64,7 @@ impl IndexedTree {
             rows: Vec::from([leaves]),
             hashed: 0,
             dirty: DirtySet::default(),
+            walk: Vec::new(),
         }
     }
 
@@ -133,36 +144,46 @@ impl IndexedTree {
         if self.rows.len() <= depth {
             self.rows.resize_with(depth + 1, Chunks::default);
         }
-        let mut count = 0;
-        let mut next = self.take_dirty();
-        while let Some(slot) = next {
-            next = self.take_dirty();
-            count += self.climb(slot, next, depth);
+        let length = self.rows[0].len();
+        // Changed nodes of the row below, in ascending order, and where its new ones begin.
+        let mut changed = core::mem::take(&mut self.walk);
+        while let Some(slot) = self.dirty.pop_first() {
+            changed.push(slot);
         }
+        if changed.len() <= PATHS_MAX {
+            for slot in &changed {
+                self.read_path_ahead(*slot);
+            }
+        }
+        let mut first_new = (self.hashed < length).then_some(self.hashed);
+        let mut count = 0;
+        for level in 1..=depth {
+            // The node above the first new one may exist already; it changes with it.
+            first_new = first_new.map(|node| node / 2);
+            changed.iter_mut().for_each(|node| *node /= 2);
+            changed.dedup();
+            while first_new.is_some_and(|first| changed.last().is_some_and(|last| *last >= first)) {
+                changed.pop();
+            }
+            for batch in changed.chunks(BATCH) {
+                self.read_ahead(level, batch);
+                for node in batch {
+                    count += self.hash_node(level, *node);
+                }
+            }
+            let nodes_len = self.rows[level - 1].len().div_ceil(2);
+            for node in first_new.unwrap_or(nodes_len)..nodes_len {
+                count += self.hash_node(level, node);
+            }
+        }
+        changed.clear();
+        self.walk = changed;
+        self.hashed = length;
         count
     }
 
-    /// The next slot that has to climb, in ascending order.
-    fn take_dirty(&mut self) -> Option<usize> {
-        if let Some(slot) = self.dirty.pop_first() {
-            self.read_ahead(slot);
-            return Some(slot);
-        }
-        let length = self.rows[0].len();
-        if self.hashed == length {
-            return None;
-        }
-        // Of two new neighbours, the right one climbs for both.
-        let slot = (self.hashed | 1).min(length - 1);
-        self.hashed = slot + 1;
-        Some(slot)
-    }
-
-    /// Reads a byte of every digest that the climb from a slot will need.
-    ///
-    /// In a large tree they lie far from each other and from the processor. A climb meets them one
-    /// after the other, each behind a hash; asked for together they arrive in the time of one.
-    fn read_ahead(&self, slot: usize) {
+    /// Reads a byte of every digest that lies between a slot and the root.
+    fn read_path_ahead(&self, slot: usize) {
         let bytes = self.rows.iter().zip(1..).map(|(row, level)| {
             row.children(slot >> level)
                 .map_or(0, |(left, _)| left.as_bytes()[0])
@@ -170,27 +191,29 @@ impl IndexedTree {
         black_box(bytes.fold(0, core::ops::BitXor::bitxor));
     }
 
-    /// Hashes the nodes above a slot, up to the first that waits for `next`.
-    fn climb(&mut self, slot: usize, next: Option<usize>, depth: usize) -> u64 {
-        let mut count = 0;
-        for level in 1..=depth {
-            let node = slot >> level;
-            if next.is_some_and(|next| next >> level == node) {
-                break;
-            }
-            let Some((left, right)) = self.rows[level - 1].children(node) else {
-                break;
-            };
-            let digest = match right {
-                Some(right) => {
-                    count += 1;
-                    node_hash(left, right)
-                }
-                None => *left,
-            };
-            // Nodes of a row are finished from left to right, so a new one is the next.
-            self.rows[level].put(node, digest);
-        }
+    /// Reads a byte of what will be hashed. In a large tree the nodes lie far from each other and
+    /// from the processor; asked for together they arrive in the time of one.
+    fn read_ahead(&self, level: usize, nodes: &[usize]) {
+        let bytes = nodes.iter().map(|node| {
+            let children = self.rows[level - 1].children(*node);
+            let above = self.rows[level].get(*node);
+            children.map_or(0, |(left, _)| left.as_bytes()[0])
+                ^ above.map_or(0, |digest| digest.as_bytes()[0])
+        });
+        black_box(bytes.fold(0, core::ops::BitXor::bitxor));
+    }
+
+    /// Hashes one node, or takes over an only child. Says how many hashes that took.
+    fn hash_node(&mut self, level: usize, node: usize) -> u64 {
+        let Some((left, right)) = self.rows[level - 1].children(node) else {
+            return 0;
+        };
+        let (digest, count) = match right {
+            Some(right) => (node_hash(left, right), 1),
+            None => (*left, 0),
+        };
+        // Nodes of a row are finished from left to right, so a new one is the next.
+        self.rows[level].put(node, digest);
         count
     }
 
