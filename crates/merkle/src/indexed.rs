@@ -160,7 +160,9 @@ impl IndexedTree {
         for level in 1..=depth {
             // The node above the first new one may exist already; it changes with it.
             first_new = first_new.map(|node| node / 2);
-            changed.iter_mut().for_each(|node| *node /= 2);
+            for node in &mut changed {
+                *node /= 2;
+            }
             changed.dedup();
             while first_new.is_some_and(|first| changed.last().is_some_and(|last| *last >= first)) {
                 changed.pop();
