@@ -493,3 +493,123 @@ pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<String, ConfigErr
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::{GENESIS_FILE, Plan, found, load_genesis};
+    use crate::scratch::Scratch;
+    use polity_types::Time;
+    use rstest::rstest;
+
+    /// The configuration and genesis of a fresh federation.
+    fn fresh() -> (Scratch, NodeConfig, Genesis) {
+        let scratch = Scratch::new();
+        let members = ["thor", "sprout", "legion", "platform2"].map(str::to_owned);
+        let plan = Plan::local(members.to_vec(), 7_100, Time::from_millis(1)).unwrap();
+        let directory = scratch.path().join("fed");
+        found(&directory, &plan).unwrap();
+        let node = directory.join("thor");
+        let config = NodeConfig::load(&node.join(FILE_NAME)).unwrap();
+        let genesis = load_genesis(&node.join(GENESIS_FILE)).unwrap();
+        (scratch, config, genesis)
+    }
+
+    #[test]
+    fn a_fresh_configuration_is_sound_and_its_file_says_the_same() {
+        let (_scratch, config, genesis) = fresh();
+        assert_eq!(config.check(&genesis).unwrap().name, "thor");
+        assert_eq!(NodeConfig::parse(&config.to_text()), Ok(config.clone()));
+        // Every field of the file is explained.
+        let text = config.to_text();
+        for line in text.lines().filter(|line| line.contains(" = ")) {
+            let name = line.split(" = ").next().unwrap();
+            assert!(text.contains(name));
+        }
+    }
+
+    #[rstest]
+    #[case::name("name = \"thor\"", "name = \"loki\"", "`name`")]
+    #[case::body("body_bytes_max = 4194304", "body_bytes_max = 1", "`api.body_bytes_max`")]
+    #[case::requests("requests_max = 256", "requests_max = 0", "`api.requests_max`")]
+    #[case::connections("connections_max = 512", "connections_max = 0", "`api.connections_max`")]
+    #[case::streams("streams_max = 64", "streams_max = 0", "`api.streams_max`")]
+    #[case::snapshot(
+        "snapshot_every_blocks = 1000",
+        "snapshot_every_blocks = 0",
+        "`storage.snapshot_every_blocks`"
+    )]
+    #[case::base("timeout_base_ms = 1000", "timeout_base_ms = 0", "`consensus.timeout_base_ms`")]
+    #[case::max("timeout_max_ms = 60000", "timeout_max_ms = 10", "`consensus.timeout_max_ms`")]
+    #[case::count("transactions_max = 65536", "transactions_max = 0", "`pool.transactions_max`")]
+    #[case::bytes("\nbytes_max = 67108864", "\nbytes_max = 1", "`pool.bytes_max`")]
+    #[case::account("per_account_max = 16384", "per_account_max = 0", "`pool.per_account_max`")]
+    #[case::gather("gather_ms = 1", "gather_ms = 60000", "`pool.gather_ms`")]
+    #[case::threads("threads = 0", "threads = 1000", "`verification.threads`")]
+    #[case::unknown_peer("\"sprout\" = ", "\"loki\" = ", "`network.peers.loki`")]
+    #[case::own_peer("\"sprout\" = ", "\"thor\" = ", "`network.peers.thor`")]
+    #[case::unknown_field("gather_ms = 1", "gahter_ms = 1", "gahter_ms")]
+    #[case::unknown_table("[storage]", "[storing]", "storing")]
+    #[case::address("127.0.0.1:7200", "nowhere", "listen")]
+    #[case::type_of("threads = 0", "threads = \"two\"", "threads")]
+    #[case::syntax("[storage]", "[storage", "storage")]
+    fn a_field_that_makes_no_sense_is_named(
+        #[case] from: &str,
+        #[case] to: &str,
+        #[case] named: &str,
+    ) {
+        let (_scratch, config, genesis) = fresh();
+        let text = config.to_text();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        let message = match NodeConfig::parse(&text.replacen(from, to, 1)) {
+            Err(message) => message,
+            Ok(config) => config.check(&genesis).unwrap_err().to_string(),
+        };
+        assert!(message.contains(named), "{message:?} does not name {named:?}");
+    }
+
+    #[test]
+    fn a_missing_peer_is_named() {
+        let (_scratch, mut config, genesis) = fresh();
+        config.network.peers.remove("legion");
+        let message = config.check(&genesis).unwrap_err().to_string();
+        assert!(message.contains("`network.peers.legion`"), "{message}");
+    }
+
+    #[rstest]
+    #[case::member_key("\"name\": \"thor\"", "\"name\": \"sprout\"", "members")]
+    #[case::weight("\"weight\": 1", "\"weight\": 0", "members")]
+    #[case::unknown_field("\"start\":", "\"begin\":", "begin")]
+    #[case::horizon("\"validity_horizon\": 1000", "\"validity_horizon\": 0", "validity_horizon")]
+    #[case::threshold("\"threshold\": 1", "\"threshold\": 2", "authority.threshold")]
+    #[case::tier("\"votes\": \"ed25519\"", "\"votes\": \"stub\"", "tiers.votes")]
+    #[case::drift("\"drift_max_ms\": 30000", "\"drift_max_ms\": 1", "drift_max_ms")]
+    #[case::block("\"block_bytes_max\": 2097152", "\"block_bytes_max\": 5", "block_bytes_max")]
+    #[case::syntax("{", "", "genesis.json")]
+    fn a_genesis_that_makes_no_sense_names_its_field(
+        #[case] from: &str,
+        #[case] to: &str,
+        #[case] named: &str,
+    ) {
+        let (scratch, ..) = fresh();
+        let path = scratch.path().join("fed").join(GENESIS_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is not in the genesis");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let message = load_genesis(&path).unwrap_err().to_string();
+        assert!(message.contains(named), "{message:?} does not name {named:?}");
+    }
+
+    #[test]
+    fn a_block_that_fits_no_record_is_refused() {
+        let (_scratch, config, mut genesis) = fresh();
+        genesis.consensus.block_bytes_max = BLOCK_BYTES_MAX + 1;
+        let message = config.check(&genesis).unwrap_err().to_string();
+        assert!(message.contains("consensus.block_bytes_max"), "{message}");
+        genesis.consensus.block_bytes_max = BLOCK_BYTES_MAX;
+        config.check(&genesis).unwrap();
+        let limits = config.transport_limits(&genesis);
+        let block = usize::try_from(BLOCK_BYTES_MAX).unwrap();
+        assert!(limits.lanes[Lane::Blocks as usize].frame_bytes_max > block);
+    }
+}

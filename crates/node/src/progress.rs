@@ -8,7 +8,7 @@ fn is_shown(is_quiet: bool) -> bool {
 }
 
 /// A count of something whose end is not known.
-pub fn counter(what: &'static str, is_quiet: bool) -> ProgressBar {
+pub(crate) fn counter(what: &'static str, is_quiet: bool) -> ProgressBar {
     if !is_shown(is_quiet) {
         return ProgressBar::hidden();
     }
@@ -19,7 +19,7 @@ pub fn counter(what: &'static str, is_quiet: bool) -> ProgressBar {
 }
 
 /// A bar towards a known end.
-pub fn bar(what: &'static str, length: u64, is_quiet: bool) -> ProgressBar {
+pub(crate) fn bar(what: &'static str, length: u64, is_quiet: bool) -> ProgressBar {
     if !is_shown(is_quiet) {
         return ProgressBar::hidden();
     }

@@ -63,6 +63,8 @@ pub struct Pool {
     config: PoolConfig,
     by_id: BTreeMap<TransactionId, Waiting>,
     queues: BTreeMap<Address, VecDeque<TransactionId>>,
+    /// The accounts by the length of their queues, so that the longest is found at once.
+    lengths: BTreeSet<(usize, Address)>,
     bytes: usize,
     /// What is still to be sent to all members, and when.
     unforwarded: BTreeSet<(Time, TransactionId)>,
@@ -77,6 +79,7 @@ impl Pool {
             config,
             by_id: BTreeMap::new(),
             queues: BTreeMap::new(),
+            lengths: BTreeSet::new(),
             bytes: 0,
             unforwarded: BTreeSet::new(),
             turn: None,
@@ -129,63 +132,79 @@ impl Pool {
         transaction: Verified<SignedTransaction>,
     ) -> Result<(), Refusal> {
         let size = transaction.length() as usize;
-        let signer = transaction.transaction().signer.clone();
-        let own = self.queues.get(&signer).map_or(0, VecDeque::len);
+        let own = self
+            .queues
+            .get(&transaction.transaction().signer)
+            .map_or(0, VecDeque::len);
         if own >= self.config.per_account_max {
             return Err(Refusal::AccountFull {
                 max: self.config.per_account_max,
             });
         }
+        let mut evicted = Vec::new();
         while self.by_id.len() >= self.config.count_max || self.bytes + size > self.config.bytes_max
         {
-            self.make_room(own)?;
+            let Some(newest) = self.newest_of_longest(own) else {
+                // A refusal costs nobody else a place: what was newest in its queue is so again.
+                evicted.into_iter().rev().for_each(|back| self.put(back));
+                return Err(Refusal::PoolFull);
+            };
+            evicted.extend(self.remove(&newest));
         }
-        let id = transaction.id();
-        self.bytes += size;
-        self.queues.entry(signer).or_default().push_back(id);
-        self.unforwarded.insert((forward_at, id));
-        self.by_id.insert(
-            id,
-            Waiting {
-                transaction: Arc::new(transaction),
-                forward_at: Some(forward_at),
-            },
-        );
+        self.put(Waiting {
+            transaction: Arc::new(transaction),
+            forward_at: Some(forward_at),
+        });
         Ok(())
     }
 
-    /// Drops the newest transaction of the longest queue, if that is longer than `own` would be.
-    fn make_room(&mut self, own: usize) -> Result<(), Refusal> {
-        let newest = self
-            .queues
-            .iter()
-            .max_by_key(|(_, queue)| queue.len())
-            .filter(|(_, queue)| queue.len() > own + 1)
-            .and_then(|(_, queue)| queue.back().copied())
-            .ok_or(Refusal::PoolFull)?;
-        self.remove(&newest);
-        Ok(())
+    /// Adds a transaction behind the others of its account.
+    fn put(&mut self, waiting: Waiting) {
+        let id = waiting.transaction.id();
+        let signer = &waiting.transaction.transaction().signer;
+        self.bytes += waiting.transaction.length() as usize;
+        if let Some(at) = waiting.forward_at {
+            self.unforwarded.insert((at, id));
+        }
+        let queue = self.queues.entry(signer.clone()).or_default();
+        self.lengths.remove(&(queue.len(), signer.clone()));
+        queue.push_back(id);
+        self.lengths.insert((queue.len(), signer.clone()));
+        self.by_id.insert(id, waiting);
+    }
+
+    /// The newest transaction of the longest queue, if that is longer than one of `own` would be
+    /// with one more.
+    fn newest_of_longest(&self, own: usize) -> Option<TransactionId> {
+        let (length, account) = self.lengths.last()?;
+        (*length > own + 1)
+            .then(|| self.queues.get(account)?.back().copied())
+            .flatten()
     }
 
     /// Forgets a transaction.
-    pub(crate) fn remove(&mut self, id: &TransactionId) {
-        let Some(waiting) = self.by_id.remove(id) else {
-            return;
-        };
+    pub(crate) fn remove(&mut self, id: &TransactionId) -> Option<Waiting> {
+        let waiting = self.by_id.remove(id)?;
         self.bytes -= waiting.transaction.length() as usize;
         if let Some(at) = waiting.forward_at {
             self.unforwarded.remove(&(at, *id));
         }
         let signer = &waiting.transaction.transaction().signer;
         if let Some(queue) = self.queues.get_mut(signer) {
-            // Blocks take from the front, so the search is short.
-            if let Some(place) = queue.iter().position(|queued| queued == id) {
+            self.lengths.remove(&(queue.len(), signer.clone()));
+            // Blocks take from the front and a full pool from the back, so the search is short.
+            if queue.back() == Some(id) {
+                queue.pop_back();
+            } else if let Some(place) = queue.iter().position(|queued| queued == id) {
                 queue.remove(place);
             }
             if queue.is_empty() {
                 self.queues.remove(signer);
+            } else {
+                self.lengths.insert((queue.len(), signer.clone()));
             }
         }
+        Some(waiting)
     }
 
     /// Forgets every transaction for which `keep` says no.
@@ -201,55 +220,64 @@ impl Pool {
         }
     }
 
-    /// The next transactions for a block, one of each account in turn, oldest first.
-    pub(crate) fn candidates(&mut self, count_max: usize) -> Vec<Arc<Verified<SignedTransaction>>> {
+    /// The next transactions for a block, one of each account in turn, oldest first. The turn is
+    /// the same until [`serve`](Self::serve) moves it.
+    pub(crate) fn candidates(&self, count_max: usize) -> Vec<Arc<Verified<SignedTransaction>>> {
         let mut accounts: Vec<&Address> = self.queues.keys().collect();
         let start = match &self.turn {
             None => 0,
             Some(last) => accounts.partition_point(|account| *account <= last),
         };
         accounts.rotate_left(start);
-        let mut queues: Vec<(&Address, _)> = accounts
+        let mut queues: Vec<_> = accounts
             .into_iter()
-            .filter_map(|account| Some((account, self.queues.get(account)?.iter())))
+            .filter_map(|account| Some(self.queues.get(account)?.iter()))
             .collect();
         let mut chosen = Vec::new();
-        let mut last = None;
         while !queues.is_empty() && chosen.len() < count_max {
-            queues.retain_mut(|(account, queue)| match queue.next() {
+            queues.retain_mut(|queue| match queue.next() {
                 Some(id) if chosen.len() < count_max => {
-                    if let Some(waiting) = self.by_id.get(id) {
-                        chosen.push(waiting.transaction.clone());
-                        last = Some((*account).clone());
-                    }
+                    chosen.extend(self.by_id.get(id).map(|waiting| &waiting.transaction));
                     true
                 }
                 Some(_) | None => false,
             });
         }
-        if last.is_some() {
-            self.turn = last;
-        }
-        chosen
+        chosen.into_iter().cloned().collect()
     }
 
-    /// Up to `count_max` transactions that are to be sent to all members by now. They count as
-    /// forwarded from now on.
+    /// The last account that had its turn. A block may hold fewer transactions than were offered,
+    /// and whoever was left out for want of room comes first in the next one.
+    pub(crate) fn serve(&mut self, last: &Address) {
+        self.turn = Some(last.clone());
+    }
+
+    /// Transactions that are to be sent to all members by now: up to `count_max`, and up to
+    /// `bytes_max` encoded bytes or one. They count as forwarded from now on.
     pub(crate) fn forward(
         &mut self,
         now: Time,
         count_max: usize,
+        bytes_max: usize,
     ) -> Vec<Arc<Verified<SignedTransaction>>> {
         let mut chosen = Vec::new();
+        let mut bytes = 0;
         while chosen.len() < count_max
             && let Some((at, id)) = self.unforwarded.first().copied()
             && at <= now
         {
-            self.unforwarded.pop_first();
-            if let Some(waiting) = self.by_id.get_mut(&id) {
-                waiting.forward_at = None;
-                chosen.push(waiting.transaction.clone());
+            let Some(waiting) = self.by_id.get_mut(&id) else {
+                // Cannot happen: what leaves one leaves the other.
+                self.unforwarded.pop_first();
+                continue;
+            };
+            bytes += waiting.transaction.length() as usize;
+            if bytes > bytes_max && !chosen.is_empty() {
+                break;
             }
+            self.unforwarded.pop_first();
+            waiting.forward_at = None;
+            chosen.push(waiting.transaction.clone());
         }
         chosen
     }
@@ -259,3 +287,6 @@ impl Pool {
         self.unforwarded.first().map(|(at, _)| *at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 use crate::executor::application_root;
 use polity_consensus::fbpbft::{Chain, Header, VoteCertificate, VoteKind};
 use polity_crypto::{Checker, Verified, Verifier};
-use polity_ledger::{AccountView, LockView, Receipt, ReceiptProof, StateProof};
+use polity_ledger::{AccountView, LockView, Receipt, ReceiptProof, StateProof, Transaction};
 use polity_types::wire;
 use polity_types::{FinalityVerifier, Finalized, Height, OffenceVerifier, ProofError, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,11 @@ impl TransactionProof {
         verifier: &V,
     ) -> Result<&Receipt, ProofError> {
         let header = self.finality.verify(chain, verifier)?;
+        // No transaction has that many commands, and the layout of a receipt has no room for more.
+        let number = self.receipt.receipt.refused_command;
+        if number.is_some_and(|number| usize::from(number) >= Transaction::COMMANDS_MAX) {
+            return Err(ProofError);
+        }
         let receipt = self.receipt.verify(&header.receipts_root)?;
         if receipt.height.next() == header.height {
             Ok(receipt)

@@ -90,6 +90,10 @@ pub struct Replica<S, V> {
     evidence_seen: u64,
 }
 
+/// Bytes of transactions in one frame, at most: hosts give this lane small frames, so that many
+/// senders share it.
+const GATHER_BYTES_MAX: usize = 128 * 1024;
+
 /// Blocks of one height whose verified transactions are kept.
 const VERIFIED_MAX: usize = 4;
 
@@ -391,6 +395,16 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                 self.pool.remove(&refs[*place].id());
             }
         }
+        let mut is_judged = alloc::vec![false; refs.len()];
+        let refused = selection.refused.iter().map(|(place, _)| place);
+        for place in selection.taken.iter().chain(refused) {
+            is_judged[*place] = true;
+        }
+        // Whoever is first left out for want of room has the first turn next time.
+        let served = is_judged.iter().take_while(|is_judged| **is_judged).count();
+        if let Some(last) = served.checked_sub(1) {
+            self.pool.serve(&refs[last].transaction().signer);
+        }
         selection
             .taken
             .iter()
@@ -522,7 +536,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// Sends what was gathered to all members. From then on it counts as work that everybody
     /// knows of (FB-8).
     fn forward(&mut self, now: Time, out: &mut Effects<Effect>) {
-        let batch = self.pool.forward(now, self.config.gather_max);
+        let batch = self
+            .pool
+            .forward(now, self.config.gather_max, GATHER_BYTES_MAX);
         if !batch.is_empty() {
             let transactions = batch
                 .iter()

@@ -2,7 +2,7 @@
 
 use crate::federation::Federation;
 use polity_crypto::Signer;
-use polity_ledger::{Command, LockId, SignedTransaction, Transaction, TransactionId};
+use polity_ledger::{Command, LockId, SignedTransaction, Transaction};
 use polity_types::{Amount, Height, Stream, Time};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -160,7 +160,3 @@ impl Clients {
         transaction.sign(&signers).expect("one or two keys, one command")
     }
 }
-
-/// A transaction that an honest replica promised its client to keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Promise(pub(crate) TransactionId);

@@ -561,6 +561,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             || self.is_work_pending
             || self.is_unrecorded
             || self.round.pre_prepares.contains_key(&view)
+            // After a restart the proposal is known by the vote alone; without this a committee
+            // that restarts between PREPARE and COMMIT would wait for ever (R6).
+            || self.round.accepted.contains_key(&view)
     }
 
     pub(super) fn arm_view_timer(&mut self, now: Time) {

@@ -5,9 +5,8 @@ use crate::driver::DriverError;
 use crate::federation::FederationError;
 use crate::node::{NodeError, Prepared, run};
 use clap::{Args, ValueEnum};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
-use tokio::io::AsyncReadExt as _;
 use tracing_subscriber::EnvFilter;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -68,10 +67,18 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     })
 }
 
+/// Waits until standard input is closed. Reading it blocks, so a thread does; it ends with the
+/// process.
 async fn stdin_closed() {
-    let mut buffer = [0; 64];
-    let mut stdin = tokio::io::stdin();
-    while stdin.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+    let (closed, waiting) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _closed = closed;
+        let mut buffer = [0; 64];
+        let mut stdin = std::io::stdin().lock();
+        while stdin.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    // The other end says nothing, it is dropped.
+    let _ = waiting.await;
 }
 
 fn exit_code(error: &NodeError) -> u8 {

@@ -28,6 +28,7 @@ pub use recover::{
 use crate::journal::{FileLayer, Journal, JournalError};
 use crate::store::BlockEntry;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
+use polity_crypto::{Signer, Verifier};
 use polity_replica::{Effect, Input, Replica};
 use polity_types::{Effects, StateMachine as _, Time, wire};
 
@@ -45,8 +46,8 @@ pub struct Released {
 
 /// A replica and its journal.
 #[derive(Debug)]
-pub struct Host<F> {
-    replica: NodeReplica,
+pub struct Host<F, S = Ed25519Signer, V = Ed25519Verifier> {
+    replica: Replica<S, V>,
     journal: Journal<F>,
     places: Places,
     /// Released by the next flush.
@@ -55,9 +56,9 @@ pub struct Host<F> {
     now: Time,
 }
 
-impl<F: FileLayer> Host<F> {
+impl<F: FileLayer, S: Signer, V: Verifier + Clone> Host<F, S, V> {
     /// Puts a replica on its journal, which holds everything that the replica was restored from.
-    pub fn new(replica: NodeReplica, journal: Journal<F>, places: Places) -> Self {
+    pub fn new(replica: Replica<S, V>, journal: Journal<F>, places: Places) -> Self {
         Self {
             replica,
             journal,
@@ -68,12 +69,12 @@ impl<F: FileLayer> Host<F> {
     }
 
     /// The replica.
-    pub fn replica(&self) -> &NodeReplica {
+    pub fn replica(&self) -> &Replica<S, V> {
         &self.replica
     }
 
     /// The replica, for questions that bring its trees up to date.
-    pub fn replica_mut(&mut self) -> &mut NodeReplica {
+    pub fn replica_mut(&mut self) -> &mut Replica<S, V> {
         &mut self.replica
     }
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Plot {
     /// Those who are told of the second block.
     pub second: BTreeSet<ReplicaId>,
+    /// One who is told of both, because even a liar makes mistakes.
+    pub witness: Option<ReplicaId>,
     /// The values of both blocks, for each height and view.
     twins: BTreeMap<(Height, View), [Value; 2]>,
 }
@@ -26,6 +28,7 @@ impl Plot {
     pub fn against(second: impl IntoIterator<Item = ReplicaId>) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
             second: second.into_iter().collect(),
+            witness: None,
             twins: BTreeMap::new(),
         }))
     }
@@ -33,6 +36,17 @@ impl Plot {
     /// How many times two blocks were proposed.
     pub fn attempts(&self) -> usize {
         self.twins.len()
+    }
+
+    /// What a recipient is told.
+    fn choose(&self, to: ReplicaId, first: Message, second: Message) -> Sending {
+        let told = match (self.witness == Some(to), self.second.contains(&to)) {
+            (true, false) => vec![first, second],
+            (true, true) => vec![second, first],
+            (false, false) => vec![first],
+            (false, true) => vec![second],
+        };
+        Sending::Instead(told.into_iter().map(Frame::Consensus).collect())
     }
 
     /// What a vote for either block becomes for this recipient.
@@ -80,13 +94,12 @@ impl Equivocator {
                 Value::of_block(digest),
             ],
         );
-        if !plot.second.contains(&to) {
-            return Sending::Pass;
-        }
-        instead(Message::Proposal(Proposal {
+        let first = Message::Proposal(proposal.clone());
+        let second = Message::Proposal(Proposal {
             pre_prepare: scene.pre_prepare(at.0, at.1, digest),
             block: twin,
-        }))
+        });
+        plot.choose(to, first, second)
     }
 
     /// A NEW-VIEW whose block is fresh can be doubled like any other.
@@ -121,13 +134,12 @@ impl Equivocator {
         ];
         let mut plot = self.plot.borrow_mut();
         plot.twins.insert(at, values);
-        if !plot.second.contains(&to) {
-            return Sending::Pass;
-        }
-        instead(Message::NewView(NewViewProposal {
+        let first = Message::NewView(proposal.clone());
+        let second = Message::NewView(NewViewProposal {
             new_view: second,
             block: twin,
-        }))
+        });
+        plot.choose(to, first, second)
     }
 }
 
@@ -233,6 +245,10 @@ impl Adversary for BareProposer {
         if let Some(Message::Proposal(proposal)) = message_of(frame) {
             self.heard = Some(proposal.block.clone());
         }
+    }
+
+    fn is_restless(&self) -> bool {
+        true
     }
 
     fn idles(&mut self, scene: &mut Scene<'_>) {

@@ -100,6 +100,10 @@ impl Adversary for Forger {
         }
     }
 
+    fn is_restless(&self) -> bool {
+        true
+    }
+
     fn idles(&mut self, scene: &mut Scene<'_>) {
         // Votes for later heights and views, in everybody's name.
         for signer in scene.others() {

@@ -1,7 +1,7 @@
 //! Starts views that nobody asked for.
 
 use super::{Adversary, Scene};
-use polity_consensus::fbpbft::{Block, Message, NewViewProposal, ViewChange};
+use polity_consensus::fbpbft::{Block, Body, Message, NewViewProposal, ViewChange};
 use polity_replica::Frame;
 use polity_types::{Height, ReplicaId, View};
 use std::sync::Arc;
@@ -47,6 +47,10 @@ impl Adversary for JunkNewView {
         }
     }
 
+    fn is_restless(&self) -> bool {
+        true
+    }
+
     fn idles(&mut self, scene: &mut Scene<'_>) {
         let Some(pattern) = self.heard.clone() else {
             return;
@@ -62,7 +66,12 @@ impl Adversary for JunkNewView {
         for view in led.into_iter().chain([other]) {
             let parts = Self::parts(scene, height, view);
             let id = scene.id;
-            let block = scene.changed(&pattern, |header| {
+            // An empty body: the one of another height would be refused for its certificate.
+            let bare = Block {
+                header: pattern.header.clone(),
+                body: Body::default(),
+            };
+            let block = scene.changed(&bare, |header| {
                 header.height = height;
                 header.view = view;
                 header.proposer = id;

@@ -67,7 +67,12 @@ pub trait Adversary {
     /// A frame came in; its replica will see it too.
     fn hears(&mut self, _scene: &mut Scene<'_>, _from: ReplicaId, _frame: &Frame) {}
 
-    /// Some time has passed: called every 100 milliseconds.
+    /// Whether it also acts without being spoken to.
+    fn is_restless(&self) -> bool {
+        false
+    }
+
+    /// Some time has passed: called every 100 milliseconds if it is restless.
     fn idles(&mut self, _scene: &mut Scene<'_>) {}
 }
 

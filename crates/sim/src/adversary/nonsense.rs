@@ -20,7 +20,7 @@ pub struct Nonsense {
 }
 
 /// The ways in which a block can be wrong that it knows.
-pub const WAYS: u64 = 11;
+const WAYS: u64 = 11;
 
 impl Nonsense {
     /// A leader whose first turn is wrong in this way.

@@ -31,6 +31,10 @@ impl Adversary for Replayer {
         }
     }
 
+    fn is_restless(&self) -> bool {
+        true
+    }
+
     fn idles(&mut self, scene: &mut Scene<'_>) {
         for _ in 0..8 {
             let place = scene.random.below(self.heard.len() as u64) as usize;

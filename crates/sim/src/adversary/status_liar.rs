@@ -21,6 +21,10 @@ impl Adversary for StatusLiar {
         }
     }
 
+    fn is_restless(&self) -> bool {
+        true
+    }
+
     fn idles(&mut self, scene: &mut Scene<'_>) {
         let last_decided = scene.junk_digest();
         let height = match scene.random.below(3) {

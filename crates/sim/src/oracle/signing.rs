@@ -5,6 +5,7 @@
 
 use super::Violation;
 use polity_consensus::fbpbft::{Message, NewView, PrePrepare, PreparedClaim, ViewChange, Vote, VoteKind};
+use polity_crypto::Sha256Digest;
 use polity_types::ReplicaId;
 use std::collections::BTreeMap;
 
@@ -75,6 +76,14 @@ impl SigningWatch {
         [Statement::Prepare, Statement::Commit]
             .into_iter()
             .any(|statement| self.said.contains_key(&(replica, statement, height, view)))
+    }
+
+    /// Whether any honest replica sent PREPARE or COMMIT for a block.
+    pub fn has_voted_for(&self, digest: &Sha256Digest) -> bool {
+        self.said.iter().any(|((_, statement, ..), said)| {
+            matches!(statement, Statement::Prepare | Statement::Commit)
+                && said.starts_with(digest.as_bytes())
+        })
     }
 
     fn pre_prepare(&mut self, by: ReplicaId, said: &PrePrepare) -> Result<(), Violation> {
@@ -167,7 +176,7 @@ impl SigningWatch {
 mod tests {
     use super::*;
     use polity_consensus::fbpbft::Value;
-    use polity_crypto::{Sha256Digest, Signature};
+    use polity_crypto::Signature;
     use polity_types::{Height, View};
 
     fn vote(kind: VoteKind, view: u64, digest: u8) -> Message {

@@ -1,0 +1,131 @@
+//! `polity proof`: fetch and check.
+
+use super::client::encode_path;
+use super::{Failure, Output, Target};
+use crate::proof::{ProofFile, ProofFileError, Proven};
+use crate::wallet::wait_final;
+use clap::{Args, Subcommand};
+use polity_ledger::{Address, LockId, TransactionId};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  polity proof account alice@thor --out alice.json --dir fed
+  polity proof transaction ID --out transfer.json --dir fed
+  polity proof check alice.json --genesis fed/genesis.json
+
+Checking needs no node: it trusts the genesis alone.";
+
+/// `polity proof`
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    command: ProofCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProofCommand {
+    /// Fetch a proof of an account's balance
+    Account {
+        /// The account
+        address: Address,
+        #[command(flatten)]
+        fetch: Fetch,
+    },
+    /// Fetch a proof of a lock
+    Lock {
+        /// The lock
+        id: LockId,
+        #[command(flatten)]
+        fetch: Fetch,
+    },
+    /// Fetch a proof of what became of a transaction
+    Transaction {
+        /// The transaction
+        id: TransactionId,
+        #[command(flatten)]
+        fetch: Fetch,
+    },
+    /// Check a proof offline
+    Check {
+        /// The proof
+        file: PathBuf,
+        /// The genesis to trust
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Fetch {
+    /// Where the proof goes
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
+    let (fetch, proof) = match &options.command {
+        ProofCommand::Check { file, genesis } => return check(file, genesis, output),
+        ProofCommand::Account { address, fetch } => {
+            let (mut client, _) = fetch.target.connect()?;
+            let path = format!("/v1/accounts/{}/proof", encode_path(address.as_str()));
+            (fetch, ProofFile::Account(client.get(&path)?))
+        }
+        ProofCommand::Lock { id, fetch } => {
+            let (mut client, _) = fetch.target.connect()?;
+            let proof = client.get(&format!("/v1/locks/{id}/proof"))?;
+            (fetch, ProofFile::Lock(proof))
+        }
+        ProofCommand::Transaction { id, fetch } => {
+            let (mut client, _) = fetch.target.connect()?;
+            let found = wait_final(&mut client, *id, Duration::from_secs(10))?;
+            let proof = found.and_then(|found| found.proof).ok_or_else(|| {
+                Failure::failed("the transaction is unknown or not final yet; ask again later")
+            })?;
+            (fetch, ProofFile::Transaction(proof))
+        }
+    };
+    std::fs::write(&fetch.out, proof.to_text()).map_err(|error| {
+        Failure::failed(format!("cannot write {}: {error}", fetch.out.display()))
+    })?;
+    output.show(&json!({ "out": fetch.out }), |_| {
+        format!("proof written to {}", fetch.out.display())
+    });
+    Ok(())
+}
+
+fn check(file: &Path, genesis: &Path, output: Output) -> Result<(), Failure> {
+    let proof = ProofFile::load(file).map_err(fail)?;
+    let proven = proof.check(genesis).map_err(fail)?;
+    output.show(&json!({ "ok": true, "proven": proven }), |_| match &proven {
+        Proven::Account(account) => format!(
+            "The proof holds: after block {}, {} has {} ATP, of which {} are locked.",
+            account.height, account.address, account.total, account.locked
+        ),
+        Proven::Lock { lock, height } => format!(
+            "The proof holds: after block {height}, lock {} of {} ATP from {} to {} is {:?}.",
+            lock.id, lock.amount, lock.from, lock.to, lock.state
+        ),
+        Proven::Transaction(receipt) => match &receipt.reason {
+            None => format!(
+                "The proof holds: transaction {} was applied in block {}.",
+                receipt.id, receipt.height
+            ),
+            Some(reason) => format!(
+                "The proof holds: transaction {} was refused in block {}: {reason}.",
+                receipt.id, receipt.height
+            ),
+        },
+    });
+    Ok(())
+}
+
+fn fail(error: ProofFileError) -> Failure {
+    match error {
+        ProofFileError::Invalid => Failure::failed(error),
+        ProofFileError::Federation(_) | ProofFileError::Format { .. } => Failure::usage(error),
+    }
+}

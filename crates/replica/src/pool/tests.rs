@@ -1,0 +1,393 @@
+use super::*;
+use alloc::format;
+use alloc::vec;
+use polity_crypto::stub::{StubSigner, StubVerifier};
+use polity_crypto::{Checker, Signer};
+use polity_ledger::{Command, Transaction};
+use polity_types::{Amount, ChainId, Height};
+use proptest::prelude::*;
+use rstest::rstest;
+
+const CHAIN: ChainId = ChainId::new([7; 32]);
+
+fn address(account: u8) -> Address {
+    format!("agent{account:03}@thor").parse().unwrap()
+}
+
+/// A transaction of `account`; each nonce makes another one, and each command makes it longer.
+fn transaction(account: u8, nonce: u64, commands: usize) -> Verified<SignedTransaction> {
+    let signer = StubSigner::new(u64::from(account));
+    let transfer = Command::Transfer {
+        from: address(account),
+        to: "bob@sprout".parse().unwrap(),
+        amount: Amount::from_units(1),
+    };
+    let transaction = Transaction {
+        chain: CHAIN,
+        signer: address(account),
+        keys: vec![signer.public_key().clone()],
+        commands: vec![transfer; commands],
+        // Of one length whatever the value, so that sizes are easy to foresee.
+        valid_until: Height::new(100),
+        nonce: 1_000_000 + nonce,
+    };
+    let signed = transaction.sign(&[&signer]).unwrap();
+    Verified::check(signed, &CHAIN, &mut Checker::new(StubVerifier, 0)).unwrap()
+}
+
+fn pool(count_max: usize, per_account_max: usize) -> Pool {
+    Pool::new(PoolConfig {
+        count_max,
+        per_account_max,
+        ..PoolConfig::default()
+    })
+}
+
+/// What a pool has to be at any time, computed from its contents.
+fn check(pool: &Pool) {
+    let bytes: usize = pool
+        .by_id
+        .values()
+        .map(|waiting| waiting.transaction.encode().len())
+        .sum();
+    assert_eq!(pool.bytes(), bytes);
+    assert_eq!(pool.len(), pool.queues.values().map(VecDeque::len).sum());
+    let lengths: BTreeSet<_> = pool
+        .queues
+        .iter()
+        .map(|(account, queue)| (queue.len(), account.clone()))
+        .collect();
+    assert_eq!(pool.lengths, lengths);
+    let unforwarded: BTreeSet<_> = pool
+        .by_id
+        .iter()
+        .filter_map(|(id, waiting)| Some((waiting.forward_at?, *id)))
+        .collect();
+    assert_eq!(pool.unforwarded, unforwarded);
+    assert!(pool.len() <= pool.config.count_max);
+    assert!(pool.bytes() <= pool.config.bytes_max);
+    assert!(
+        pool.queues
+            .values()
+            .all(|queue| (1..=pool.config.per_account_max).contains(&queue.len()))
+    );
+}
+
+fn accounts(chosen: &[Arc<Verified<SignedTransaction>>]) -> Vec<Address> {
+    chosen
+        .iter()
+        .map(|transaction| transaction.transaction().signer.clone())
+        .collect()
+}
+
+#[test]
+fn one_account_has_as_many_places_as_it_may_and_no_more() {
+    let mut pool = pool(100, 3);
+    for nonce in 0..3 {
+        assert_eq!(
+            pool.insert(Time::ZERO, transaction(1, nonce, 1)).err(),
+            None
+        );
+    }
+    let refused = pool.insert(Time::ZERO, transaction(1, 3, 1));
+    assert_eq!(refused.err(), Some(Refusal::AccountFull { max: 3 }));
+    assert_eq!(
+        pool.insert(Time::ZERO, transaction(2, 0, 1)).err(),
+        None,
+        "others have their own places"
+    );
+    check(&pool);
+}
+
+#[test]
+fn a_flood_of_one_account_gives_way_to_others() {
+    let mut pool = pool(10, 10);
+    for nonce in 0..10 {
+        pool.insert(Time::ZERO, transaction(1, nonce, 1)).unwrap();
+    }
+    // Nine others come late and all find a place; the flood keeps its oldest.
+    let oldest = transaction(1, 0, 1).id();
+    for account in 2..=10 {
+        pool.insert(Time::ZERO, transaction(account, 0, 1)).unwrap();
+        check(&pool);
+    }
+    assert_eq!(pool.len(), 10);
+    assert!(pool.contains(&oldest));
+    // Now nobody has more than anybody would have with one more, so nobody has to go.
+    for account in [1, 2, 11] {
+        let refused = pool.insert(Time::ZERO, transaction(account, 20, 1));
+        assert_eq!(refused.err(), Some(Refusal::PoolFull));
+    }
+    check(&pool);
+}
+
+#[test]
+fn a_refusal_for_want_of_bytes_costs_nobody_a_place() {
+    let small = transaction(1, 0, 1).length() as usize;
+    let large = transaction(2, 0, 64);
+    assert!(
+        large.length() as usize > 10 * small,
+        "the case needs a large one"
+    );
+    let mut pool = Pool::new(PoolConfig {
+        bytes_max: 12 * small,
+        ..PoolConfig::default()
+    });
+    for nonce in 0..12 {
+        // Two accounts with six each: five could go from each before they have as few as one.
+        let account = if nonce < 6 { 1 } else { 3 };
+        pool.insert(Time::ZERO, transaction(account, nonce, 1))
+            .unwrap();
+    }
+    let before = pool.clone();
+    let refused = pool.insert(Time::ZERO, large);
+    assert_eq!(refused.err(), Some(Refusal::PoolFull));
+    check(&pool);
+    assert_eq!(pool.queues, before.queues, "in the same order as before");
+    assert_eq!(pool.unforwarded, before.unforwarded);
+}
+
+#[test]
+fn the_turn_passes_to_whoever_was_left_out() {
+    let mut pool = pool(100, 10);
+    for account in 1..=5 {
+        for nonce in 0..2 {
+            pool.insert(Time::ZERO, transaction(account, nonce, 1))
+                .unwrap();
+        }
+    }
+    // Each block has room for two, whatever is offered; everybody is served in turn.
+    let mut served = Vec::new();
+    for _ in 0..5 {
+        let offered = pool.candidates(100);
+        let taken = &offered[..2];
+        served.extend(accounts(taken));
+        pool.serve(&taken[1].transaction().signer);
+        for transaction in taken {
+            pool.remove(&transaction.id());
+        }
+    }
+    let expected: Vec<Address> = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5].map(address).to_vec();
+    assert_eq!(served, expected);
+}
+
+#[test]
+fn what_is_forwarded_is_due_bounded_and_sent_once() {
+    let at = Time::from_millis;
+    let mut pool = pool(100, 100);
+    for nonce in 0..5 {
+        pool.insert(at(10 * (nonce + 1)), transaction(1, nonce, 1))
+            .unwrap();
+    }
+    let size = transaction(1, 0, 1).length() as usize;
+    assert_eq!(pool.next_forward(), Some(at(10)));
+    assert!(pool.forward(at(9), 100, usize::MAX).is_empty());
+    assert!(!pool.has_forwarded());
+    assert_eq!(pool.forward(at(40), 1, usize::MAX).len(), 1, "by count");
+    assert_eq!(pool.forward(at(40), 100, 2 * size).len(), 2, "by bytes");
+    assert_eq!(pool.forward(at(40), 100, 1).len(), 1, "always one");
+    assert!(pool.forward(at(40), 100, usize::MAX).is_empty());
+    assert!(pool.has_forwarded());
+    assert_eq!(pool.next_forward(), Some(at(50)));
+    check(&pool);
+    for nonce in 0..4 {
+        pool.remove(&transaction(1, nonce, 1).id());
+    }
+    assert!(!pool.has_forwarded(), "only what waits is work");
+    check(&pool);
+}
+
+#[test]
+fn cr_3_bytes_with_other_signatures_are_not_known() {
+    let mut pool = pool(10, 10);
+    let good = transaction(1, 0, 1);
+    let id = Sha256Digest::new(*good.id().as_bytes());
+    let bytes = good.encode();
+    let mut other = bytes.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let decoded = SignedTransaction::decode(&other).unwrap();
+    assert_eq!(decoded.id(), good.id(), "no signature byte is in the id");
+    pool.insert(Time::ZERO, good).unwrap();
+    assert!(pool.verified(&id, &bytes).is_some());
+    assert!(pool.verified(&id, &other).is_none());
+}
+
+#[rstest]
+#[case::account(Refusal::AccountFull { max: 7 }, "the account has 7 transactions waiting: send again when some are decided")]
+#[case::pool(Refusal::PoolFull, "the pool is full: send again later")]
+fn refusals_say_what_to_do(#[case] refusal: Refusal, #[case] text: &str) {
+    assert_eq!(format!("{refusal}"), text);
+}
+
+/// The pool as a list in order of arrival: slow, and simple enough to be right.
+#[derive(Default)]
+struct Model {
+    waiting: Vec<(Address, TransactionId)>,
+    turn: Option<Address>,
+}
+
+impl Model {
+    fn of(&self, account: &Address) -> usize {
+        self.waiting
+            .iter()
+            .filter(|(owner, _)| owner == account)
+            .count()
+    }
+
+    fn insert(
+        &mut self,
+        config: &PoolConfig,
+        account: &Address,
+        id: TransactionId,
+    ) -> Result<(), Refusal> {
+        let own = self.of(account);
+        if own >= config.per_account_max {
+            return Err(Refusal::AccountFull {
+                max: config.per_account_max,
+            });
+        }
+        if self.waiting.len() >= config.count_max {
+            let (length, longest) = self
+                .waiting
+                .iter()
+                .map(|(owner, _)| (self.of(owner), owner.clone()))
+                .max()
+                .unwrap();
+            if length <= own + 1 {
+                return Err(Refusal::PoolFull);
+            }
+            let newest = self
+                .waiting
+                .iter()
+                .rposition(|(owner, _)| *owner == longest);
+            self.waiting.remove(newest.unwrap());
+        }
+        self.waiting.push((account.clone(), id));
+        Ok(())
+    }
+
+    /// One of each account in turn, the accounts in the order of their names.
+    fn candidates(&self, count_max: usize) -> Vec<TransactionId> {
+        let owners: BTreeSet<&Address> = self.waiting.iter().map(|(owner, _)| owner).collect();
+        let (early, late): (Vec<&Address>, Vec<&Address>) = owners
+            .into_iter()
+            .partition(|owner| self.turn.as_ref().is_some_and(|last| *owner <= last));
+        let order: Vec<&Address> = late.into_iter().chain(early).collect();
+        let mut chosen = Vec::new();
+        for round in 0..self.waiting.len() {
+            for owner in &order {
+                let of_owner = self.waiting.iter().filter(|(found, _)| found == *owner);
+                chosen.extend(of_owner.map(|(_, id)| *id).nth(round));
+            }
+        }
+        chosen.truncate(count_max);
+        chosen
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert { account: u8, nonce: u64 },
+    Block { offered: usize, room: usize },
+    Forget { nonce_below: u64 },
+    Forward { count: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        // Account 0 floods.
+        4 => (0_u64..40).prop_map(|nonce| Step::Insert { account: 0, nonce }),
+        6 => (1_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Insert { account, nonce }),
+        2 => (1_usize..12, 1_usize..6).prop_map(|(offered, room)| Step::Block { offered, room }),
+        1 => (0_u64..10).prop_map(|nonce_below| Step::Forget { nonce_below }),
+        1 => (1_usize..4).prop_map(|count| Step::Forward { count }),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn the_pool_agrees_with_a_list(steps in steps()) {
+        let mut pool = pool(12, 6);
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Insert { account, nonce } => {
+                    let made = transaction(account, nonce, 1);
+                    let id = made.id();
+                    prop_assert_eq!(
+                        pool.contains(&id),
+                        model.waiting.iter().any(|(_, known)| *known == id)
+                    );
+                    // The replica asks before: an id waits once.
+                    if !pool.contains(&id) {
+                        let expected = model.insert(&pool.config, &address(account), id);
+                        prop_assert_eq!(pool.insert(Time::from_millis(nonce), made), expected);
+                    }
+                }
+                Step::Block { offered, room } => {
+                    let candidates = pool.candidates(offered);
+                    let ids: Vec<TransactionId> = candidates.iter().map(|made| made.id()).collect();
+                    prop_assert_eq!(&ids, &model.candidates(offered));
+                    let taken = &candidates[..room.min(candidates.len())];
+                    if let Some(last) = taken.last() {
+                        pool.serve(&last.transaction().signer);
+                        model.turn = Some(last.transaction().signer.clone());
+                    }
+                    for made in taken {
+                        pool.remove(&made.id());
+                        model.waiting.retain(|(_, id)| *id != made.id());
+                    }
+                }
+                Step::Forget { nonce_below } => {
+                    let below = 1_000_000 + nonce_below;
+                    let gone: BTreeSet<TransactionId> = pool
+                        .by_id
+                        .values()
+                        .filter(|waiting| waiting.transaction.transaction().nonce < below)
+                        .map(|waiting| waiting.transaction.id())
+                        .collect();
+                    pool.retain(|made| made.transaction().nonce >= below);
+                    model.waiting.retain(|(_, id)| !gone.contains(id));
+                }
+                Step::Forward { count } => {
+                    let sent = pool.forward(Time::from_millis(20), count, usize::MAX);
+                    prop_assert!(sent.len() <= count);
+                }
+            }
+            check(&pool);
+            prop_assert_eq!(pool.len(), model.waiting.len());
+        }
+    }
+
+    /// However the room of blocks changes, an account that always waits is served before anybody
+    /// else is served twice more often.
+    #[test]
+    fn nobody_starves(rooms in prop::collection::vec(1_usize..8, 10..60)) {
+        let members = 7_u8;
+        let mut pool = pool(1_000, 100);
+        let mut nonces = vec![0_u64; usize::from(members)];
+        let mut served = vec![0_u64; usize::from(members)];
+        for room in rooms {
+            // Everybody has three waiting whenever a block is made, and account 0 has many.
+            for account in 0..members {
+                let wanted = if account == 0 { 50 } else { 3 };
+                while pool.queues.get(&address(account)).map_or(0, VecDeque::len) < wanted {
+                    let nonce = &mut nonces[usize::from(account)];
+                    pool.insert(Time::ZERO, transaction(account, *nonce, 1)).unwrap();
+                    *nonce += 1;
+                }
+            }
+            let candidates = pool.candidates(1_000);
+            let taken = &candidates[..room];
+            pool.serve(&taken[room - 1].transaction().signer);
+            for made in taken {
+                let account = (0..members).find(|n| address(*n) == made.transaction().signer);
+                served[usize::from(account.unwrap())] += 1;
+                pool.remove(&made.id());
+            }
+        }
+        let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        prop_assert!(most - least <= 1, "{served:?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The composed replica through its public interface.
+
+mod audit;
+mod blocks;
+mod determinism;
+mod evidence;
+mod federation;
+mod genesis;
+mod gossip;
+mod proofs;
+mod restore;
+mod story;
