@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 pub(super) const EXAMPLES: &str = "Examples:
   polity sim --list
-  polity sim lossy
-  polity sim equivocating-leader --seeds 1000
-  polity sim lossy --seed 42 --trace
+  polity sim --scenario lossy
+  polity sim --scenario equivocating-leader --seeds 1000
+  polity sim --scenario lossy --seed 42 --trace
 
 The seed is the bug report: the same seed gives the same run, event by event.";
 
@@ -21,7 +21,7 @@ The seed is the bug report: the same seed gives the same run, event by event.";
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// What happens; --list names them all
-    #[arg(value_name = "SCENARIO", required_unless_present = "list")]
+    #[arg(long, value_name = "NAME", required_unless_present = "list")]
     scenario: Option<String>,
     /// The first seed
     #[arg(long, default_value_t = 1)]

@@ -31,8 +31,8 @@ fn transaction(account: u8, nonce: u64, commands: usize) -> Verified<SignedTrans
         valid_until: Height::new(100),
         nonce: 1_000_000 + nonce,
     };
-    let signed = transaction.sign(&[&signer]).unwrap();
-    Verified::check(signed, &CHAIN, &mut Checker::new(StubVerifier, 0)).unwrap()
+    let transaction = transaction.sign(&[&signer]).unwrap();
+    Verified::check(transaction, &CHAIN, &mut Checker::new(StubVerifier, 0)).unwrap()
 }
 
 fn pool(count_max: usize, per_account_max: usize) -> Pool {

@@ -1,7 +1,9 @@
 //! Where transactions go before a block has them, and what clients are told.
 
-use crate::federation::{Envelope, Federation, genesis, lock, sign, transfer, with_junk_signature};
-use polity_ledger::{Inadmissible, Rejection};
+use crate::federation::{
+    Envelope, Federation, address, amount, genesis, key, lock, sign, transfer, with_junk_signature,
+};
+use polity_ledger::{Inadmissible, Rejection, SignedTransaction};
 use polity_replica::{Admission, Config, Effect, Frame, Input, PoolConfig, Record, Refusal};
 use polity_types::{Height, ReplicaId, StateMachine, Time, View};
 use rstest::rstest;
@@ -364,4 +366,53 @@ fn lg_4_copies_with_other_signatures_do_not_pass_as_known() {
         ))
     );
     federation.settle(&transaction);
+}
+
+/// Blocks that have room for a few of the accounts that wait must not serve the same few each time.
+#[test]
+fn small_blocks_serve_all_accounts_in_turn() {
+    let mut genesis = genesis();
+    // Alone, one replica leads every height.
+    genesis.members.truncate(1);
+    genesis.consensus.block_bytes_max = 128 * 1024;
+    let names: Vec<String> = (0..20).map(|n| format!("user{n:02}@thor")).collect();
+    let accounts = names.iter().map(|name| polity_ledger::GenesisAccount {
+        address: address(name),
+        owner: key(name),
+        balance: amount("1000"),
+    });
+    genesis.ledger.accounts.extend(accounts);
+    let mut federation = Federation::of(genesis);
+    federation.step();
+    let far = format!("{}@{}", "x".repeat(128), "y".repeat(64));
+    let mut transactions = Vec::new();
+    for name in (0..3).flat_map(|_| names.clone()) {
+        // Long, and applied or not, it takes its place in a block.
+        let commands = vec![transfer(&name, &far, "1"); 64];
+        let transaction = federation.transaction(&name, &[&name], commands);
+        transactions.push(federation.verified(&transaction));
+    }
+    federation.input(0, Input::Submitted(transactions));
+    federation.rest();
+    let chain = &federation.nodes[0].chain;
+    let blocks = chain
+        .iter()
+        .filter(|committed| !committed.receipts.is_empty());
+    assert!(
+        blocks.count() > 4,
+        "a block has room for a part of one round"
+    );
+    let served: Vec<String> = chain
+        .iter()
+        .flat_map(|committed| &committed.block.body().transactions)
+        .map(|bytes| SignedTransaction::decode(bytes.as_slice()).unwrap())
+        .map(|transaction| transaction.transaction().signer.to_string())
+        .collect();
+    assert_eq!(served.len(), 60);
+    for round in served.chunks(20) {
+        assert_eq!(
+            round, names,
+            "each account once before any has a second turn"
+        );
+    }
 }

@@ -125,8 +125,8 @@ fn lg_7_a_lock_expires_in_an_idle_federation() {
     federation.run(10_000);
     check_agreement(&federation, "1500");
     for (index, node) in federation.nodes.iter().enumerate() {
-        let expired: Vec<LockId> = node.chain.iter().flat_map(|c| c.expired.clone()).collect();
-        assert_eq!(expired, [id]);
+        let swept: Vec<LockId> = node.chain.iter().flat_map(|c| c.expired.clone()).collect();
+        assert_eq!(swept, [id]);
         assert_eq!(
             federation.balance(index, "alice@thor"),
             ["1000", "1000", "0"]
@@ -151,13 +151,13 @@ fn lg_7_more_due_locks_than_a_block_may_expire_take_more_blocks() {
     federation.settle(&locks);
     assert_eq!(federation.balance(0, "alice@thor"), ["1000", "992", "8"]);
     federation.run(120_000);
-    let expired: Vec<usize> = federation.nodes[0]
+    let swept: Vec<usize> = federation.nodes[0]
         .chain
         .iter()
         .map(|committed| committed.expired.len())
         .filter(|count| *count > 0)
         .collect();
-    assert_eq!(expired, [3, 3, 2]);
+    assert_eq!(swept, [3, 3, 2]);
     check_agreement(&federation, "1500");
 }
 
