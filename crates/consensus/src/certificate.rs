@@ -91,6 +91,18 @@ impl MultiSignature {
         }
     }
 
+    /// Whether bitmap and signatures have no more bytes than this committee can fill. What is
+    /// longer is no certificate at all, however it was signed.
+    pub fn is_bounded(&self, committee: &CommitteeTable) -> bool {
+        let signatures_max: usize = committee
+            .rows()
+            .iter()
+            .map(|row| row.key.suite().signature_length())
+            .sum();
+        self.signers.0.len() <= committee.members().len().div_ceil(8)
+            && self.signatures.len() <= signatures_max
+    }
+
     /// Checks bitmap, lengths and every signature, and returns the weight behind them (FB-2).
     pub fn verify<V: Verifier>(
         &self,

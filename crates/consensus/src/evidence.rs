@@ -1,7 +1,6 @@
 //! A bounded pool of proofs that somebody broke the rules.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
 use polity_types::{Height, ReplicaId, View};
 
 /// What evidence is about. Two proofs of one offence have one id, whatever bytes prove it (FB-16).
@@ -27,7 +26,8 @@ pub struct OffenceId {
 #[derive(Clone, Debug)]
 pub struct EvidencePool<E> {
     waiting: BTreeMap<OffenceId, E>,
-    settled: BTreeSet<OffenceId>,
+    /// By height, so that what falls out is the oldest.
+    settled: BTreeSet<(Height, OffenceId)>,
     per_accused_max: usize,
     settled_max: usize,
 }
@@ -46,7 +46,7 @@ impl<E: Clone> EvidencePool<E> {
 
     /// Whether the offence is known, waiting or settled.
     pub fn contains(&self, id: &OffenceId) -> bool {
-        self.waiting.contains_key(id) || self.settled.contains(id)
+        self.waiting.contains_key(id) || self.settled.contains(&(id.height, *id))
     }
 
     /// Takes in evidence. Says whether it is new.
@@ -63,9 +63,9 @@ impl<E: Clone> EvidencePool<E> {
         true
     }
 
-    /// The evidence that has no block yet, at most `count_max` pieces.
-    pub fn waiting(&self, count_max: usize) -> Vec<E> {
-        self.waiting.values().take(count_max).cloned().collect()
+    /// The evidence that has no block yet.
+    pub fn waiting(&self) -> impl Iterator<Item = &E> {
+        self.waiting.values()
     }
 
     /// Number of pieces without a block.
@@ -78,11 +78,11 @@ impl<E: Clone> EvidencePool<E> {
         self.waiting.is_empty()
     }
 
-    /// A block contains the offence. The ledger remembers for ever; this memory only avoids work,
-    /// so the offence of the lowest id falls out when it is full.
+    /// The offence needs no block any more. The application remembers for ever; this memory only
+    /// avoids work, so the oldest offence falls out when it is full.
     pub fn settle(&mut self, id: OffenceId) {
         self.waiting.remove(&id);
-        self.settled.insert(id);
+        self.settled.insert((id.height, id));
         if self.settled.len() > self.settled_max {
             self.settled.pop_first();
         }
@@ -92,6 +92,7 @@ impl<E: Clone> EvidencePool<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn offence(accused: u32, height: u64) -> OffenceId {
         OffenceId {
@@ -112,11 +113,13 @@ mod tests {
         assert!(pool.insert(offence(2, 3), "other accused"));
         pool.settle(offence(1, 1));
         assert!(!pool.insert(offence(1, 1), "already in a block"));
-        assert_eq!(pool.waiting(9), ["other height", "other accused"]);
-        assert_eq!(pool.waiting(1), ["other height"]);
+        let waiting: Vec<_> = pool.waiting().copied().collect();
+        assert_eq!(waiting, ["other height", "other accused"]);
         for height in 10..30 {
-            pool.settle(offence(3, height));
+            pool.settle(offence(0, height));
         }
-        assert!(pool.settled.len() <= 4);
+        assert_eq!(pool.settled.len(), 4);
+        assert!(pool.contains(&offence(0, 29)), "the newest stay");
+        assert!(!pool.contains(&offence(0, 10)));
     }
 }

@@ -47,9 +47,10 @@ pub(crate) struct Cluster<S, V> {
     next_transaction: u64,
 }
 
-/// The id of a counted transaction is a hash of its bytes.
+/// The id of a transaction is a hash of all but its last byte, which plays its signature.
 pub(crate) fn transaction_id(bytes: &[u8]) -> Option<Sha256Digest> {
-    Some(Preimage::new(domain::TEST).bytes(bytes).sha256())
+    let (_, content) = bytes.split_last()?;
+    Some(Preimage::new(domain::TEST).bytes(content).sha256())
 }
 
 /// The state after a block is a digest of the block: enough to notice a difference.
@@ -178,75 +179,88 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
     }
 
     fn carry_out(&mut self, index: usize, effects: Effects<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Persist(record) => self.nodes[index].journal.push(record),
-                Effect::Send { to, message } => {
-                    let bytes = wire::encode(&message);
-                    self.send(index, to, bytes);
-                }
-                Effect::Broadcast(message) => {
-                    let bytes = wire::encode(&message);
-                    for to in (0..self.nodes.len()).filter(|to| *to != index) {
-                        self.send(index, ReplicaId::new(to as u32), bytes.clone());
-                    }
-                }
-                Effect::RequestProposal {
-                    height,
-                    view,
-                    evidence,
-                    ..
-                } => {
-                    let payload = Payload {
-                        height,
-                        view,
-                        transactions: self.transactions(),
-                        evidence,
-                        application: Vec::new(),
-                    };
-                    self.input(index, EngineInput::Proposed(payload));
-                }
-                Effect::RequestValidation { block, extent } => self.input(
-                    index,
-                    EngineInput::Validated {
-                        digest: block.digest(),
-                        extent,
-                        is_valid: true,
-                    },
-                ),
-                Effect::Decide { block, certificate } => {
-                    let roots = Roots {
-                        height: block.header().height,
-                        application: state_after(&block.digest()),
-                        receipts: polity_merkle::empty_root(),
-                    };
-                    self.nodes[index].decided.push((block, certificate));
-                    self.input(index, EngineInput::Applied(roots));
-                }
-                Effect::ServeDecided {
-                    to,
-                    from,
-                    count_max,
-                    ..
-                } => {
-                    let wanted: Vec<Decided> = self.nodes[index]
-                        .decided
-                        .iter()
-                        .filter(|(block, _)| block.header().height >= from)
-                        .take(count_max as usize)
-                        .map(|(block, certificate)| Decided {
-                            block: block.block().clone(),
-                            certificate: certificate.clone(),
-                        })
-                        .collect();
-                    for decided in wanted {
-                        let bytes = wire::encode(&Message::Decided(decided));
-                        self.send(index, to, bytes);
-                    }
-                }
-                Effect::Report(_) | Effect::Halt(_) => {}
+        let mut queue: VecDeque<Effect> = effects.into_iter().collect();
+        while let Some(effect) = queue.pop_front() {
+            if let Some(answer) = self.carry_out_one(index, effect) {
+                queue.extend(self.nodes[index].engine.handle(self.now, answer));
             }
         }
+    }
+
+    fn carry_out_one(&mut self, index: usize, effect: Effect) -> Option<EngineInput> {
+        match effect {
+            Effect::Persist(record) => self.nodes[index].journal.push(record),
+            Effect::Send { to, message } => {
+                let bytes = wire::encode(&message);
+                self.send(index, to, bytes);
+            }
+            Effect::Broadcast(message) => {
+                let bytes = wire::encode(&message);
+                for to in (0..self.nodes.len()).filter(|to| *to != index) {
+                    self.send(index, ReplicaId::new(to as u32), bytes.clone());
+                }
+            }
+            Effect::RequestProposal {
+                height,
+                view,
+                evidence,
+                ..
+            } => {
+                let payload = Payload {
+                    height,
+                    view,
+                    transactions: self.transactions(),
+                    evidence,
+                    application: Vec::new(),
+                };
+                return Some(EngineInput::Proposed(payload));
+            }
+            Effect::RequestValidation { block, extent } => {
+                // The last byte of a transaction plays its signature: zero holds.
+                let is_valid = block
+                    .body()
+                    .transactions
+                    .iter()
+                    .all(|bytes| bytes.as_slice().last() == Some(&0));
+                return Some(EngineInput::Validated {
+                    digest: block.digest(),
+                    extent,
+                    is_valid,
+                });
+            }
+            Effect::Decide { block, certificate } => {
+                let roots = Roots {
+                    height: block.header().height,
+                    application: state_after(&block.digest()),
+                    receipts: polity_merkle::empty_root(),
+                };
+                self.nodes[index].decided.push((block, certificate));
+                return Some(EngineInput::Applied(roots));
+            }
+            Effect::ServeDecided {
+                to,
+                from,
+                count_max,
+                ..
+            } => {
+                let wanted: Vec<Decided> = self.nodes[index]
+                    .decided
+                    .iter()
+                    .filter(|(block, _)| block.header().height >= from)
+                    .take(count_max as usize)
+                    .map(|(block, certificate)| Decided {
+                        block: block.block().clone(),
+                        certificate: certificate.clone(),
+                    })
+                    .collect();
+                for decided in wanted {
+                    let bytes = wire::encode(&Message::Decided(decided));
+                    self.send(index, to, bytes);
+                }
+            }
+            Effect::Report(_) | Effect::Halt(_) => {}
+        }
+        None
     }
 
     fn transactions(&mut self) -> Vec<TransactionBytes> {

@@ -89,6 +89,8 @@ domains! {
     LEDGER_GENESIS = "polity/ledger/genesis/v1";
     /// State root of the ledger (LG-10).
     LEDGER_ROOT = "polity/ledger/root/v1";
+    /// Place of an offence among those of one member in one epoch.
+    OFFENCE_SLOT = "polity/replica/offence-slot/v1";
     /// Application root: ledger, trust and further roots, each tagged.
     APPLICATION_ROOT = "polity/replica/application-root/v1";
     /// Key derivation of link authentication (tier 1).

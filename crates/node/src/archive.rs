@@ -83,13 +83,13 @@ impl fmt::Debug for Archive {
 impl Archive {
     /// Starts both threads.
     pub fn start(
-        store: Arc<Store>,
+        store: &Arc<Store>,
         hub: Arc<Hub>,
         blocks: Arc<Blocks>,
         transport: Arc<Transport>,
     ) -> std::io::Result<Self> {
         let (tasks, received) = sync_channel(TASKS_MAX);
-        let writer_store = Arc::clone(&store);
+        let writer_store = Arc::clone(store);
         let writer = std::thread::Builder::new()
             .name("polity-index".to_owned())
             .spawn(move || write(&writer_store, &hub, &received))?;
@@ -159,14 +159,14 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
                     store.put_evidence(&id, &bytes)?;
                 }
                 Task::Snapshot(snapshot) => {
-                    put_blocks(store, hub, std::mem::take(&mut blocks))?;
+                    put_blocks(store, hub, &std::mem::take(&mut blocks))?;
                     let height = snapshot.meta.height;
                     store.put_snapshot(height, encode_snapshot(*snapshot))?;
                     tracing::info!(%height, "snapshot stored");
                 }
             }
         }
-        put_blocks(store, hub, blocks)?;
+        put_blocks(store, hub, &blocks)?;
     }
     hub.close();
     store.flush()
@@ -175,7 +175,7 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
 fn put_blocks(
     store: &Store,
     hub: &Hub,
-    blocks: Vec<(Arc<Committed>, Option<BlockEntry>)>,
+    blocks: &[(Arc<Committed>, Option<BlockEntry>)],
 ) -> Result<(), StoreError> {
     if blocks.is_empty() {
         return Ok(());
@@ -200,7 +200,7 @@ fn put_blocks(
         rows.iter()
             .map(|(height, entry, ids, _)| (*height, *entry, ids.as_slice())),
     )?;
-    for (committed, _) in &blocks {
+    for (committed, _) in blocks {
         hub.publish(committed);
     }
     Ok(())

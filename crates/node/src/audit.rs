@@ -285,9 +285,12 @@ pub fn audit(
         return Ok(vec![audited]);
     }
     let mut all: Vec<Audited> = Vec::new();
+    // A federation's own genesis is the one that all of its nodes have to follow.
+    let common = path.join(GENESIS_FILE);
+    let common = genesis.or_else(|| common.is_file().then_some(&common));
     for node in nodes_in(path)? {
         let own = node.join(GENESIS_FILE);
-        let genesis = load_genesis(genesis.unwrap_or(&own))?;
+        let genesis = load_genesis(common.unwrap_or(&own))?;
         let audited = audit_node(&node, &genesis, |height| progress(&node, height))?;
         if let Some(first) = all.first() {
             compare(first, &audited)?;

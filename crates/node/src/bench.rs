@@ -220,7 +220,7 @@ fn plan(nodes: usize) -> Result<Plan, FederationError> {
         })
         .collect();
     let mut plan = Plan::local(members, 1, now())?;
-    plan.name = "bench".to_owned();
+    "bench".clone_into(&mut plan.name);
     plan.own_keys = false;
     // Everything is signed beforehand, so it has to stay valid for the whole run.
     plan.parameters = Parameters {
@@ -341,7 +341,7 @@ fn run(
         .iter()
         .map(|address| {
             let submission = Arc::clone(&submission);
-            let client = Client::new(*address, Duration::from_secs(60));
+            let client = Client::new(*address, Duration::from_mins(1));
             let rate = options.rate.map(|rate| rate.div_ceil(nodes.len() as u64));
             std::thread::spawn(move || submission.run(client, rate))
         })
@@ -416,21 +416,18 @@ impl Submission {
         });
         let mut due = Instant::now();
         while !self.is_over.load(Ordering::Relaxed) {
-            match every {
-                Some(every) => {
-                    // Open loop: what is late is sent at once, and its wait counts.
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    self.send(&mut client, batch, due);
-                    due += every;
-                }
-                None => {
-                    let waiting = self.next.load(Ordering::Relaxed)
-                        - self.final_count.load(Ordering::Relaxed).min(self.next.load(Ordering::Relaxed));
-                    if waiting + batch > WINDOW {
-                        std::thread::sleep(Duration::from_millis(1));
-                    } else {
-                        self.send(&mut client, batch, Instant::now());
-                    }
+            if let Some(every) = every {
+                // Open loop: what is late is sent at once, and its wait counts.
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                self.send(&mut client, batch, due);
+                due += every;
+            } else {
+                let waiting = self.next.load(Ordering::Relaxed)
+                    - self.final_count.load(Ordering::Relaxed).min(self.next.load(Ordering::Relaxed));
+                if waiting + batch > WINDOW {
+                    std::thread::sleep(Duration::from_millis(1));
+                } else {
+                    self.send(&mut client, batch, Instant::now());
                 }
             }
         }
@@ -451,8 +448,9 @@ impl Submission {
         match result {
             Ok(results) => {
                 // What a node did not take will never become final.
-                let lost = results.iter().filter(|result| result.error.is_some());
-                self.final_count.fetch_add(lost.count(), Ordering::Relaxed);
+                let refused = results.iter().filter(|result| result.error.is_some());
+                self.final_count
+                    .fetch_add(refused.count(), Ordering::Relaxed);
             }
             Err(error) if error.is_transient() => {
                 self.final_count.fetch_add(part.len(), Ordering::Relaxed);
@@ -483,7 +481,7 @@ fn time_pairs(cluster: &mut Cluster) -> Result<Vec<u64>, BenchError> {
             from: from.clone(),
             to,
             amount,
-            expires: now().saturating_add(Duration::from_secs(3_600)),
+            expires: now().saturating_add(Duration::from_hours(1)),
         };
         let lock = sign(terms, &from, owner(cluster, &from)?, lock)?;
         let start = Instant::now();

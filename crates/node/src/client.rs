@@ -412,7 +412,7 @@ pub struct EventStream {
 impl EventStream {
     /// Waits for the next event. `None` when the node ends the stream. The node shows every few
     /// seconds that it lives, so a long silence is an error.
-    pub fn next(&mut self) -> Result<Option<ServerEvent>, ClientError> {
+    pub fn receive(&mut self) -> Result<Option<ServerEvent>, ClientError> {
         let mut event = ServerEvent {
             name: String::new(),
             data: String::new(),

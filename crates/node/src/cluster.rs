@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a node may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often something that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -212,10 +212,7 @@ impl Cluster {
         }
         let until = Instant::now() + PATIENCE;
         for index in 0..self.nodes.len() {
-            loop {
-                let Some(process) = self.nodes[index].process.as_mut() else {
-                    break;
-                };
+            while let Some(process) = self.nodes[index].process.as_mut() {
                 let ended = process
                     .try_wait()
                     .map_err(io_error("cannot wait for a node's process"))?;

@@ -130,6 +130,8 @@ pub struct Driver<F> {
     pub authority: Vec<PublicKey>,
     /// Requests whose results are not complete.
     pub submissions: Submissions,
+    /// The time.
+    pub clock: Clock,
 }
 
 /// Requests whose results are not complete.
@@ -156,6 +158,46 @@ pub fn now() -> Time {
     Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The clock of one driver. It follows the system's clock and never runs backwards: when that one
+/// was set back, time goes on from where it was until the system's clock has caught up, so deadlines
+/// still come.
+#[derive(Debug)]
+pub struct Clock {
+    /// The last answer.
+    last: Time,
+    /// The last answer that came from the system's clock, and when it did.
+    system: (Time, Instant),
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let start = now();
+        Self {
+            last: start,
+            system: (start, Instant::now()),
+        }
+    }
+}
+
+impl Clock {
+    fn now(&mut self) -> Time {
+        self.advance(now(), Instant::now())
+    }
+
+    /// The time when the system's clock says `system`, at the moment `at`.
+    fn advance(&mut self, system: Time, at: Instant) -> Time {
+        if system >= self.last {
+            self.system = (system, at);
+            self.last = system;
+        } else {
+            let (time, since) = self.system;
+            let elapsed = at.saturating_duration_since(since);
+            self.last = self.last.max(time.saturating_add(elapsed));
+        }
+        self.last
+    }
+}
+
 impl<F: FileLayer> Driver<F> {
     /// Runs until it is told to stop or cannot go on. Whatever it released is durable.
     pub fn run(
@@ -165,13 +207,15 @@ impl<F: FileLayer> Driver<F> {
     ) -> Result<(), DriverError> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         // The first deadline is due at once and starts the replica.
-        self.host.tick(now())?;
+        let start = self.clock.now();
+        self.host.tick(start)?;
         self.release()?;
         loop {
+            let now = self.clock.now();
             let wait = self
                 .host
                 .deadline()
-                .map_or(Duration::from_secs(1), |at| at.saturating_since(now()));
+                .map_or(Duration::from_secs(1), |at| at.saturating_since(now));
             let received = runtime.block_on(async {
                 tokio::time::timeout(wait, commands.recv_many(&mut batch, BATCH_MAX)).await
             });
@@ -198,7 +242,7 @@ impl<F: FileLayer> Driver<F> {
         let mut is_last = false;
         for command in batch.drain(..) {
             match command {
-                Command::Fact(input) => self.host.handle(now(), input)?,
+                Command::Fact(input) => self.host.handle(self.clock.now(), input)?,
                 Command::Submit {
                     transactions,
                     reply,
@@ -207,8 +251,9 @@ impl<F: FileLayer> Driver<F> {
                 Command::Stop => is_last = true,
             }
         }
-        if self.host.deadline().is_some_and(|at| at <= now()) {
-            self.host.tick(now())?;
+        let now = self.clock.now();
+        if self.host.deadline().is_some_and(|at| at <= now) {
+            self.host.tick(now)?;
         }
         self.release()?;
         for question in questions {
@@ -256,7 +301,8 @@ impl<F: FileLayer> Driver<F> {
             self.submissions.finish(number);
             return Ok(());
         }
-        self.host.handle(now(), Input::Submitted(known))?;
+        let now = self.clock.now();
+        self.host.handle(now, Input::Submitted(known))?;
         Ok(())
     }
 
@@ -438,6 +484,25 @@ fn split(frame: Frame) -> Vec<Frame> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_time() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let ms = Time::from_millis;
+        let mut clock = Clock {
+            last: ms(1_000),
+            system: (ms(1_000), start),
+        };
+        assert_eq!(clock.advance(ms(1_010), after(10)), ms(1_010));
+        // An hour back, and time still goes on.
+        assert_eq!(clock.advance(ms(0), after(20)), ms(1_020));
+        assert_eq!(clock.advance(ms(15), after(35)), ms(1_035));
+        // It follows the system's clock again when that has caught up, and not before.
+        assert_eq!(clock.advance(ms(1_030), after(40)), ms(1_040));
+        assert_eq!(clock.advance(ms(1_050), after(41)), ms(1_050));
+        assert_eq!(clock.advance(ms(9_000), after(42)), ms(9_000));
+    }
 
     #[test]
     fn frames_of_transactions_fit_their_lane() {

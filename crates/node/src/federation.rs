@@ -361,10 +361,7 @@ fn check_names(plan: &Plan) -> Result<BTreeSet<String>, FederationError> {
             return problem(format!("{name} cannot be the name of a member's directory"));
         }
     }
-    let platforms: BTreeSet<String> = match plan.platforms.is_empty() {
-        true => plan.members.iter().cloned().collect(),
-        false => plan.platforms.iter().cloned().collect(),
-    };
+    let platforms: BTreeSet<String> = if plan.platforms.is_empty() { plan.members.iter().cloned().collect() } else { plan.platforms.iter().cloned().collect() };
     for name in &platforms {
         platform_name(name)?;
     }

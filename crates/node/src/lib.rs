@@ -8,6 +8,27 @@
 //! * [`lock`]: one process per data directory.
 //! * [`api`]: the HTTP interface; [`view`] is what it shows.
 //! * [`federation`], [`config`], [`keys`]: the files.
+//! * [`client`], [`wallet`], [`proof`], [`audit`]: what a client does, with a node and without.
+//! * [`cluster`], [`load`]: federations of real processes on one machine, for the demo and tests.
+//! * [`cli`]: the command line.
+//!
+//! ```text
+//!  members ══QUIC══ transport ──▶ intake ──▶ driver: Host (Replica + Journal) ──▶ transport
+//!                                   │          ▲              │
+//!                                   ▼          │              └──▶ archive: index, snapshots, blocks
+//!  clients ──HTTP── api ──────▶ admission ─────┘                      │
+//!                    ▲  (verifies signatures)                         ▼
+//!                    └───────────────────────────────────────────── hub: committed blocks
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Nothing leaves the driver before every record that came before it is on disk.
+//! 2. A node whose disk fails stops before it says anything that it might forget.
+//! 3. Every queue between two threads is bounded; who is slow makes its own callers wait.
+
+// Texts for people are short and rare; a fallible `write!` into a string would only hide them.
+#![allow(clippy::format_push_string)]
 
 pub mod admission;
 pub mod api;
@@ -40,3 +61,8 @@ pub mod table;
 pub mod transport;
 pub mod view;
 pub mod wallet;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const BLOCKS_MAX: usize = 1_024;
 
 /// How long a node may be silent.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A committed block, and when it was heard of.
 #[derive(Debug)]
@@ -46,11 +46,11 @@ impl Load {
             .ok_or_else(|| ClientError::Address(String::new()))?;
         let mut events = first.events("/v1/events?receipts=true")?;
         // The stream says when it begins; what is submitted afterwards is in it.
-        events.next()?;
+        events.receive()?;
         let (sender, heard) = sync_channel(BLOCKS_MAX);
         std::thread::spawn(move || {
             loop {
-                let event = match events.next() {
+                let event = match events.receive() {
                     Ok(Some(event)) if event.name == "commit" => event,
                     Ok(Some(_)) => continue,
                     Ok(None) => break,

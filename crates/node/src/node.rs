@@ -4,7 +4,7 @@ use crate::admission::{Admission, Door};
 use crate::api::{self, Bounded, Gate, Service};
 use crate::archive::{Archive, Blocks};
 use crate::config::{self, ConfigError, NodeConfig};
-use crate::driver::{Command, COMMANDS_MAX, Driver, DriverError, Submissions};
+use crate::driver::{COMMANDS_MAX, Clock, Command, Driver, DriverError, Submissions};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, load_genesis};
 use crate::host::{Basis, Host, RecoverError, Recovered, recover};
 use crate::hub::Hub;
@@ -22,7 +22,7 @@ use polity_replica::{Genesis, GenesisMember};
 use polity_types::{ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::runtime::Handle;
@@ -231,7 +231,7 @@ async fn start(
     let reader = journal::Reader::open_in(lock.path(), chain.id())?;
     let blocks = Arc::new(Blocks::new(Arc::clone(&store), reader));
     let archive = Archive::start(
-        store,
+        &store,
         Arc::clone(hub),
         Arc::clone(&blocks),
         Arc::clone(&transport),
@@ -268,6 +268,7 @@ async fn start(
         snapshot_every: config.storage.snapshot_every_blocks,
         authority: genesis.ledger.authority.keys.clone(),
         submissions: Submissions::default(),
+        clock: Clock::default(),
     };
     let (ended, driver_ended) = oneshot::channel();
     let driver_runtime = runtime.clone();
@@ -336,7 +337,7 @@ fn recover_from_disk(
         return Err(RecoverError::JournalLost.into());
     }
     let file = DiskFile::open_or_create(&path)
-        .map_err(|source| JournalError::Write(source))?;
+        .map_err(JournalError::Read)?;
     let basis = Basis {
         genesis: &prepared.genesis,
         config: prepared.config.replica_config(),
@@ -344,7 +345,7 @@ fn recover_from_disk(
         verifier: verifier(&prepared.genesis),
         index_seed: Seed::new(seed),
     };
-    let recovered = recover(file, &store, basis, |_| {})?;
+    let recovered = recover(file, &store, basis)?;
     if recovered.torn_tail_bytes > 0 {
         tracing::warn!(
             bytes = recovered.torn_tail_bytes,
@@ -374,9 +375,4 @@ fn open_store(path: &Path, chain: polity_types::ChainId) -> Result<Store, StoreE
         }
         result => result,
     }
-}
-
-/// Where a node's files are.
-pub fn journal_path(directory: &Path) -> PathBuf {
-    directory.join(journal::FILE_NAME)
 }

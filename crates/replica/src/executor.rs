@@ -3,15 +3,19 @@
 use crate::admit::{AdmitError, admit};
 use crate::genesis::Genesis;
 use crate::input::Committed;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use polity_consensus::fbpbft::{Chain, Roots, SealedBlock, VoteCertificate};
+use polity_consensus::fbpbft::{Chain, Evidence, Roots, SealedBlock, VoteCertificate};
 use polity_crypto::{Checker, Preimage, Sha256Digest, Tier, Verified, Verifier, domain};
 use polity_ledger::{Address, BlockError, Ledger, SignedTransaction};
-use polity_types::ReplicaId;
+use polity_types::{Height, ReplicaId};
 
 /// A verified transaction that pool, validation and execution share.
 pub(crate) type Shared = Arc<Verified<SignedTransaction>>;
+
+/// Offences of one member that blocks of one epoch hold (FB-16).
+const OFFENCES_PER_EPOCH_MAX: u32 = 8;
 
 /// Tag of the ledger's root under the application root.
 const LEDGER_TAG: u8 = 1;
@@ -88,11 +92,11 @@ impl Executor {
         if !body.application.is_empty() {
             return false;
         }
-        let has_old_offence = body
-            .evidence
-            .iter()
-            .any(|piece| self.ledger.has_offence(&piece.digest(chain)));
-        if has_old_offence {
+        if self
+            .new_evidence(chain, header.height, &body.evidence)
+            .len()
+            != body.evidence.len()
+        {
             return false;
         }
         let transactions: Vec<&Verified<SignedTransaction>> =
@@ -100,6 +104,45 @@ impl Executor {
         self.ledger
             .validate(header.height, header.timestamp, &fee_account, &transactions)
             .is_ok()
+    }
+
+    /// Those pieces that a block at `height` may hold: offences that were not acted on before, and
+    /// no more of one member than [`OFFENCES_PER_EPOCH_MAX`] in the epoch. One conviction says what
+    /// a hundred say, and views are numbers that an offender picks (FB-16).
+    pub(crate) fn new_evidence<'a>(
+        &self,
+        chain: &Chain,
+        height: Height,
+        pieces: impl IntoIterator<Item = &'a Evidence>,
+    ) -> Vec<&'a Evidence> {
+        let mut left: BTreeMap<ReplicaId, usize> = BTreeMap::new();
+        let mut is_new = |piece: &&Evidence| {
+            let accused = piece.accused(chain);
+            let left = left
+                .entry(accused)
+                .or_insert_with(|| self.free_slots(chain, height, accused).len());
+            if *left == 0 || self.ledger.has_offence(&piece.digest(chain)) {
+                return false;
+            }
+            *left -= 1;
+            true
+        };
+        pieces.into_iter().filter(|piece| is_new(piece)).collect()
+    }
+
+    /// What is left of a member's places for offences in the epoch of `height`. They stand among
+    /// the offences of the ledger, so they are under the state root.
+    fn free_slots(&self, chain: &Chain, height: Height, accused: ReplicaId) -> Vec<Sha256Digest> {
+        (0..OFFENCES_PER_EPOCH_MAX)
+            .map(|place| {
+                Preimage::new(domain::OFFENCE_SLOT)
+                    .u64(chain.epoch(height).get())
+                    .u32(accused.get())
+                    .u32(place)
+                    .sha256()
+            })
+            .filter(|slot| !self.ledger.has_offence(slot))
+            .collect()
     }
 
     /// Applies a decided block.
@@ -122,7 +165,11 @@ impl Executor {
             .ledger
             .apply(height, timestamp, &fee_account, &transactions)?;
         for piece in &block.body().evidence {
-            self.ledger.record_offence(piece.digest(chain));
+            let slots = self.free_slots(chain, height, piece.accused(chain));
+            if let Some(slot) = slots.first() {
+                self.ledger.record_offence(*slot);
+                self.ledger.record_offence(piece.digest(chain));
+            }
         }
         let ledger_root = self.ledger.root();
         Ok(Committed {

@@ -15,7 +15,7 @@ use polity_consensus::fbpbft::{
 };
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
 use polity_ledger::{Ledger, SignedTransaction};
-use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View};
+use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View, wire};
 
 /// Parameters that may differ from replica to replica. What replicas must agree on comes from the
 /// genesis and overrides the same fields of `consensus`.
@@ -82,6 +82,8 @@ pub struct Replica<S, V> {
     /// Blocks of the current height with their verified transactions; a few at most.
     verified: VecDeque<(SealedBlock, Vec<Shared>)>,
     is_work_pending: bool,
+    /// When the oldest of what was sent to all members is sent again, if no block comes before.
+    repeat_at: Option<Time>,
     /// Height and view at which the pool was searched last for what cannot be used any more.
     pruned: (Height, View),
     tip: Tip,
@@ -96,6 +98,10 @@ const GATHER_BYTES_MAX: usize = 128 * 1024;
 
 /// Blocks of one height whose verified transactions are kept.
 const VERIFIED_MAX: usize = 4;
+
+/// What was sent to all members and still waits is sent again after this time without a block: the
+/// frame may have been lost, and nobody else may have anything to decide (FB-13).
+const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
 /// The pool is searched for expired transactions every so many heights.
 const EXPIRY_EVERY: u64 = 16;
@@ -161,6 +167,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             request: None,
             verified: VecDeque::new(),
             is_work_pending: false,
+            repeat_at: None,
             pruned: (Height::ZERO, View::ZERO),
             tip: start.tip,
             tip_application: start.tip_application,
@@ -250,12 +257,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         while let Some(effect) = queue.pop_front() {
             let answer = self.carry_out(now, effect, out);
             if let Some(input) = answer {
-                // What the answer causes comes before what was asked for later: the order of
-                // effects is the order of causes.
-                let caused = self.engine.handle(now, input).into_vec();
-                for effect in caused.into_iter().rev() {
-                    queue.push_front(effect);
-                }
+                // What the answer causes stands behind the rest: the machine had asked for all of
+                // that before it was answered, so a record in it may be what a later vote rests on.
+                queue.extend(self.engine.handle(now, input));
             }
         }
     }
@@ -326,6 +330,16 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                 None
             }
             fbpbft::Effect::Report(evidence) => {
+                let chain = self.engine.machine().chain();
+                let next = self.next_height();
+                if self
+                    .executor
+                    .new_evidence(chain, next, [&evidence])
+                    .is_empty()
+                {
+                    // The ledger acted on it before, or enough of this member in this epoch.
+                    return Some(EngineInput::Settled(evidence.id(chain)));
+                }
                 self.evidence_seen += 1;
                 out.push(Effect::Report(evidence));
                 None
@@ -341,10 +355,10 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     fn propose(&mut self, now: Time) -> Option<EngineInput> {
         let request = self.request.take()?;
         let chain = self.engine.machine().chain();
-        let evidence: Vec<fbpbft::Evidence> = request
-            .evidence
-            .iter()
-            .filter(|piece| !self.executor.ledger.has_offence(&piece.digest(chain)))
+        let evidence: Vec<fbpbft::Evidence> = self
+            .executor
+            .new_evidence(chain, request.height, &request.evidence)
+            .into_iter()
             .cloned()
             .collect();
         let time = fbpbft::fresh_timestamp(now, self.tip.parent.timestamp);
@@ -353,7 +367,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             .ledger
             .next_expiry()
             .is_some_and(|at| at <= time);
-        let transactions = self.select(time);
+        let transactions = self.select(time, wire::encoded_len(&evidence));
         let is_wanted =
             request.is_due || has_due_lock || !transactions.is_empty() || !evidence.is_empty();
         if !is_wanted {
@@ -370,8 +384,8 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     }
 
     /// Transactions for a block at `time`, fairly from all accounts. Those that no block can hold
-    /// any more leave the pool.
-    fn select(&mut self, time: Time) -> Vec<TransactionBytes> {
+    /// any more leave the pool. `taken` bytes of the block are spoken for.
+    fn select(&mut self, time: Time, taken: usize) -> Vec<TransactionBytes> {
         if self.pool.is_empty() {
             return Vec::new();
         }
@@ -382,8 +396,10 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let Some(fee_account) = self.executor.fee_account(self.id()).cloned() else {
             return Vec::new();
         };
-        // Room for certificate and evidence stays free.
-        let length_max = self.engine.machine().config().block_bytes_max / 16 * 15;
+        // Room stays free for the header, the certificate and the length of each transaction.
+        let certificate = self.tip.certificate.as_ref().map_or(0, wire::encoded_len);
+        let reserved = taken + certificate + 1_024 + 3 * refs.len();
+        let length_max = (self.engine.machine().config().block_bytes_max).saturating_sub(reserved);
         let selection = self
             .executor
             .ledger
@@ -484,6 +500,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         self.tip = tip_after(&committed);
         self.tip_application = header.application_root;
         self.request = None;
+        self.repeat_at = None;
         committed
     }
 
@@ -539,13 +556,24 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let batch = self
             .pool
             .forward(now, self.config.gather_max, GATHER_BYTES_MAX);
-        if !batch.is_empty() {
-            let transactions = batch
-                .iter()
-                .map(|shared| TransactionBytes::new(shared.encode()))
-                .collect();
-            out.push(Effect::Broadcast(Frame::Transactions(transactions)));
+        broadcast(&batch, out);
+    }
+
+    /// Sends once more what waits for too long. One lost frame would otherwise keep a transaction
+    /// from everybody else for ever, where this replica alone has something to decide.
+    fn repeat(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if self.repeat_at.is_none_or(|at| at > now) {
+            return;
         }
+        self.repeat_at = None;
+        let mut batch = self.pool.candidates(self.config.gather_max);
+        let mut bytes = 0;
+        batch.retain(|waiting| {
+            let is_first = bytes == 0;
+            bytes += waiting.length() as usize;
+            is_first || bytes <= GATHER_BYTES_MAX
+        });
+        broadcast(&batch, out);
     }
 
     /// Forgets transactions that no block can hold any more: decided, expired, or without means.
@@ -571,6 +599,11 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             .ledger
             .next_expiry()
             .is_some_and(|at| at <= now);
+        if !self.pool.has_forwarded() {
+            self.repeat_at = None;
+        } else if self.repeat_at.is_none() {
+            self.repeat_at = Some(now.saturating_add(REPEAT_AFTER));
+        }
         let is_pending = self.pool.has_forwarded() || has_due_lock;
         if is_pending != self.is_work_pending {
             self.is_work_pending = is_pending;
@@ -612,6 +645,7 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
     fn tick(&mut self, now: Time) -> Effects<Effect> {
         let mut out = Effects::none();
         self.forward(now, &mut out);
+        self.repeat(now, &mut out);
         let effects = self.engine.tick(now);
         self.pump(now, effects, &mut out);
         self.settle(now, &mut out);
@@ -624,10 +658,26 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
         let expiry = (!self.is_work_pending)
             .then(|| self.executor.ledger.next_expiry())
             .flatten();
-        [Some(engine), self.pool.next_forward(), expiry]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            Some(engine),
+            self.pool.next_forward(),
+            self.repeat_at,
+            expiry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// Sends transactions to all members.
+fn broadcast(batch: &[Shared], out: &mut Effects<Effect>) {
+    if !batch.is_empty() {
+        let transactions = batch
+            .iter()
+            .map(|shared| TransactionBytes::new(shared.encode()))
+            .collect();
+        out.push(Effect::Broadcast(Frame::Transactions(transactions)));
     }
 }
 

@@ -14,8 +14,8 @@ const LOCKS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     id: LockId,
-    payer: usize,
-    payee: usize,
+    from: usize,
+    to: usize,
     amount: Amount,
 }
 
@@ -47,49 +47,49 @@ impl Clients {
     /// them cannot succeed.
     pub(crate) fn next(&mut self, now: Time, height: Height) -> SignedTransaction {
         let count = self.federation.clients.len() as u64;
-        let payer = self.random.below(count) as usize;
-        let payee = self.random.below(count) as usize;
+        let from = self.random.below(count) as usize;
+        let to = self.random.below(count) as usize;
         match self.random.below(10) {
-            0..4 => self.transfer(payer, payee, height),
-            4..7 => self.lock(payer, payee, now, height),
+            0..4 => self.transfer(from, to, height),
+            4..7 => self.lock(from, to, now, height),
             _ => match self.locks.pop_front() {
                 Some(lock) => self.settle(lock, height),
-                None => self.transfer(payer, payee, height),
+                None => self.transfer(from, to, height),
             },
         }
     }
 
-    fn transfer(&mut self, payer: usize, payee: usize, height: Height) -> SignedTransaction {
+    fn transfer(&mut self, from: usize, to: usize, height: Height) -> SignedTransaction {
         // One in sixteen is more than anybody has.
         let amount = match self.random.below(16) {
             0 => Amount::from_atp(1_000_000),
             _ => Amount::from_units(1 + u128::from(self.random.below(20_000_000))),
         };
         let command = Command::Transfer {
-            from: self.federation.clients[payer].address.clone(),
-            to: self.federation.clients[payee].address.clone(),
+            from: self.federation.clients[from].address.clone(),
+            to: self.federation.clients[to].address.clone(),
             amount,
         };
-        self.sign(payer, None, command, height)
+        self.sign(from, None, command, height)
     }
 
-    fn lock(&mut self, payer: usize, payee: usize, now: Time, height: Height) -> SignedTransaction {
+    fn lock(&mut self, from: usize, to: usize, now: Time, height: Height) -> SignedTransaction {
         let amount = Amount::from_units(1 + u128::from(self.random.below(20_000_000)));
         // Some expire before anybody settles them.
         let expires = now.saturating_add(core::time::Duration::from_millis(
             200 + self.random.below(20_000),
         ));
         let command = Command::Lock {
-            from: self.federation.clients[payer].address.clone(),
-            to: self.federation.clients[payee].address.clone(),
+            from: self.federation.clients[from].address.clone(),
+            to: self.federation.clients[to].address.clone(),
             amount,
             expires,
         };
-        let transaction = self.sign(payer, None, command, height);
+        let transaction = self.sign(from, None, command, height);
         self.locks.push_back(Pending {
             id: LockId::derive(&transaction.id(), 0),
-            payer,
-            payee,
+            from,
+            to,
             amount,
         });
         if self.locks.len() > LOCKS_MAX {
@@ -99,7 +99,7 @@ impl Clients {
     }
 
     fn settle(&mut self, lock: Pending, height: Height) -> SignedTransaction {
-        let platform = self.federation.clients[lock.payee].address.platform();
+        let platform = self.federation.clients[lock.to].address.platform();
         let number = self
             .federation
             .genesis
@@ -114,7 +114,7 @@ impl Clients {
                     lock: lock.id,
                     reason,
                 };
-                self.sign(lock.payer, number, command, height)
+                self.sign(lock.from, number, command, height)
             }
             1 => {
                 // The payer for the whole amount.
@@ -122,7 +122,7 @@ impl Clients {
                     lock: lock.id,
                     amount: lock.amount,
                 };
-                self.sign(lock.payer, None, command, height)
+                self.sign(lock.from, None, command, height)
             }
             _ => {
                 // The payee's platform for a part; the rest returns.
@@ -131,7 +131,7 @@ impl Clients {
                     lock: lock.id,
                     amount: Amount::from_units(u128::from(part)),
                 };
-                self.sign(lock.payee, number, command, height)
+                self.sign(lock.to, number, command, height)
             }
         }
     }
@@ -157,6 +157,8 @@ impl Clients {
             valid_until: height.saturating_add(900),
             nonce: self.nonce,
         };
-        transaction.sign(&signers).expect("one or two keys, one command")
+        transaction
+            .sign(&signers)
+            .expect("one or two keys, one command")
     }
 }

@@ -69,7 +69,10 @@ fn frame_at(bytes: &[u8], position: usize) -> Option<&[u8]> {
 
 fn checksum(payload: &[u8]) -> [u8; 8] {
     let digest = blake3::hash(payload);
-    let (sum, _) = digest.as_bytes().split_first_chunk::<8>().expect("32 bytes");
+    let (sum, _) = digest
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .expect("32 bytes");
     *sum
 }
 

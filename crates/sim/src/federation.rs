@@ -119,7 +119,9 @@ impl Federation {
                     .iter()
                     .zip(0..)
                     .map(|(signer, n): (_, u32)| GenesisPlatform {
-                        name: format!("m{n}").parse::<PlatformName>().expect("a short name"),
+                        name: format!("m{n}")
+                            .parse::<PlatformName>()
+                            .expect("a short name"),
                         key: signer.public_key().clone(),
                         quota: 0,
                     })

@@ -69,8 +69,14 @@ mod tests {
         let moment = Moment::from_micros(12_345);
         assert_eq!(moment.to_string(), "12.345");
         assert_eq!(moment.shown(skew), Time::from_millis(19));
-        assert_eq!(Moment::of_clock(Time::from_millis(19), skew), Moment::from_millis(12));
+        assert_eq!(
+            Moment::of_clock(Time::from_millis(19), skew),
+            Moment::from_millis(12)
+        );
         assert_eq!(Moment::of_clock(Time::from_millis(3), skew), Moment::ZERO);
-        assert_eq!(moment.since(Moment::from_millis(12)), Duration::from_micros(345));
+        assert_eq!(
+            moment.since(Moment::from_millis(12)),
+            Duration::from_micros(345)
+        );
     }
 }

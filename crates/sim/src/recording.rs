@@ -122,7 +122,7 @@ pub struct Refused {
 ///
 /// There is no other way in. A [`Verified`](polity_crypto::Verified) value cannot be made by hand:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// fn forge(transaction: polity_ledger::SignedTransaction)
 ///     -> polity_crypto::Verified<polity_ledger::SignedTransaction>
 /// {

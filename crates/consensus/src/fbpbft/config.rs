@@ -57,7 +57,7 @@ impl Default for Config {
             views_ahead_max: 32,
             bytes_per_sender_max: 5 * 1024 * 1024,
             fetch_blocks_max: 64,
-            fetch_bytes_max: 8 * 1024 * 1024,
+            fetch_bytes_max: 4 * 1024 * 1024,
             evidence_per_accused_max: 64,
             verdicts_max: 16_384,
         }
@@ -152,8 +152,8 @@ impl Config {
 
     /// Bytes of an encoded message, at most: a block, the votes beside it and some slack.
     ///
-    /// A NEW-VIEW of the largest committee carries a certificate in each VIEW-CHANGE; the slack
-    /// covers committees of up to about 150 members with Ed25519.
+    /// A NEW-VIEW carries a certificate in each VIEW-CHANGE; the slack covers the largest committee
+    /// with Ed25519.
     pub fn message_bytes_max(&self) -> usize {
         self.block_bytes_max + 2 * 1024 * 1024
     }

@@ -10,6 +10,10 @@ use polity_types::{Height, ReplicaId, View};
 
 /// A request to the host. Nothing behind a [`Persist`](Self::Persist) may leave before that record
 /// is durable.
+///
+/// A list is carried out in order. What a question is answered with causes further effects, and
+/// those stand **behind** the rest of the list: the machine was already past all of it when it is
+/// asked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {

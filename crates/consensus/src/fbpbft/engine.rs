@@ -5,6 +5,7 @@ use super::input::{Input as Fact, Payload, Roots};
 use super::intake::Intake;
 use super::machine::Machine;
 use super::message::Message;
+use crate::evidence::OffenceId;
 use alloc::collections::VecDeque;
 use polity_crypto::{Sha256Digest, Signer, Verifier};
 use polity_types::{Effects, ReplicaId, StateMachine, Time};
@@ -34,6 +35,8 @@ pub enum EngineInput {
     Applied(Roots),
     /// Whether there is something to decide that all members know of.
     WorkPending(bool),
+    /// The application acted on this offence before, or will not act on it.
+    Settled(OffenceId),
 }
 
 /// FB-PBFT behind its intake stage.
@@ -66,6 +69,7 @@ impl<S: Signer, V: Verifier> Engine<S, V> {
     fn run(&mut self, now: Time, facts: impl IntoIterator<Item = Fact>) -> Effects<Effect> {
         let mut out = Effects::none();
         let mut queue: VecDeque<Fact> = facts.into_iter().collect();
+        queue.extend(self.intake.release(&mut self.machine));
         while let Some(fact) = queue.pop_front() {
             out.append(self.machine.handle(now, fact));
             queue.extend(self.intake.release(&mut self.machine));
@@ -98,6 +102,7 @@ impl<S: Signer, V: Verifier> StateMachine for Engine<S, V> {
                 }],
             ),
             EngineInput::Applied(roots) => self.run(now, [Fact::Applied(roots)]),
+            EngineInput::Settled(id) => self.run(now, [Fact::Settled(id)]),
             EngineInput::WorkPending(is_pending) => self.run(now, [Fact::WorkPending(is_pending)]),
         }
     }

@@ -4,6 +4,7 @@ use super::block::{ApplicationData, TransactionBytes};
 use super::effect::Extent;
 use super::evidence::Evidence;
 use super::message::Message;
+use crate::evidence::OffenceId;
 use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Verified};
 use polity_types::{Height, ReplicaId, View};
@@ -34,6 +35,8 @@ pub enum Input {
     /// Whether the application has something to decide that all members know of: transactions
     /// forwarded to all, or a due lock (FB-8).
     WorkPending(bool),
+    /// The application acted on this offence before, or will not act on it: it needs no block.
+    Settled(OffenceId),
 }
 
 /// Content of a block, from the application.

@@ -44,8 +44,8 @@ struct Link {
 #[derive(Clone, Debug, Default)]
 pub struct Intake {
     links: BTreeMap<ReplicaId, Link>,
-    /// The height, and the number of votes counted at it, for which everything was released.
-    released: (Height, usize),
+    /// The height for which everything was released.
+    released: Height,
 }
 
 impl Intake {
@@ -87,7 +87,11 @@ impl Intake {
             }
             Message::NewView(proposal) => {
                 let (height, view) = (proposal.new_view.height, proposal.new_view.view);
-                if height != machine.height() || view < machine.view_floor() {
+                let digest = &proposal.new_view.pre_prepare.digest;
+                if height == machine.height() && !machine.may_judge(now, link, view, digest) {
+                    machine.drop_message(DropReason::Known);
+                    Vec::new()
+                } else if height != machine.height() || view < machine.view_floor() {
                     refuse_position(now, machine, link, height)
                 } else {
                     self.verify(machine, link, Message::NewView(proposal))
@@ -130,25 +134,26 @@ impl Intake {
     /// counted a vote beside which those that wait here could complete a quorum.
     pub fn release<S: Signer, V: Verifier>(&mut self, machine: &mut Machine<S, V>) -> Vec<Input> {
         let height = machine.height();
-        let reached = (height, machine.round.tally.len());
-        if self.released == reached {
-            return Vec::new();
+        let counted = machine.round.tally.take_counted();
+        if self.released == height {
+            return counted
+                .into_iter()
+                .flat_map(|(kind, view, value)| self.complete(machine, view, kind, &value))
+                .collect();
+        }
+        self.released = height;
+        for link in self.links.values_mut() {
+            link.forget_below(height);
         }
         let mut inputs = Vec::new();
-        if self.released.0 != height {
-            for link in self.links.values_mut() {
-                link.forget_below(height);
-            }
-            let proposals: Vec<(ReplicaId, Proposal)> = self
-                .links
-                .iter_mut()
-                .filter_map(|(id, link)| Some((*id, link.take_proposal(height)?)))
-                .collect();
-            for (link, proposal) in proposals {
-                inputs.extend(self.verify(machine, link, Message::Proposal(proposal)));
-            }
+        let proposals: Vec<(ReplicaId, Proposal)> = self
+            .links
+            .iter_mut()
+            .filter_map(|(id, link)| Some((*id, link.take_proposal(height)?)))
+            .collect();
+        for (link, proposal) in proposals {
+            inputs.extend(self.verify(machine, link, Message::Proposal(proposal)));
         }
-        self.released = reached;
         let values: BTreeSet<(View, VoteKind, Value)> = self
             .votes_at(height)
             .map(|(_, vote)| (vote.view, vote.kind, vote.value))
@@ -185,10 +190,11 @@ impl Intake {
         let current = machine.height();
         if height == current {
             let view = proposal.pre_prepare.view;
+            let digest = &proposal.pre_prepare.digest;
             let known = machine.round.pre_prepares.get(&view);
-            if known.is_some_and(|known| known.digest == proposal.pre_prepare.digest)
-                && !machine.awaits_proposal(view)
-            {
+            let is_known = known.is_some_and(|known| known.digest == *digest)
+                && !machine.awaits_proposal(view);
+            if is_known || !machine.may_judge(now, link, view, digest) {
                 machine.drop_message(DropReason::Known);
                 return Vec::new();
             }
@@ -199,6 +205,15 @@ impl Intake {
             return refuse_position(now, machine, link, height);
         }
         machine.note_height(now, link, height);
+        let early = &self.links.entry(link).or_default().proposals;
+        if let Some(first) = early.get(&height).map(|early| &early.pre_prepare) {
+            if first.digest == proposal.pre_prepare.digest {
+                machine.drop_message(DropReason::Known);
+                return Vec::new();
+            }
+            let evidence = Evidence::TwoProposals(first.clone(), proposal.pre_prepare);
+            return self.verify(machine, link, Message::Evidence(evidence));
+        }
         let bytes_max = machine.config.bytes_per_sender_max;
         let is_kept = self
             .links
@@ -230,14 +245,19 @@ impl Intake {
             machine.drop_message(DropReason::Known);
             return Vec::new();
         }
-        // A COMMIT that waits here and that this VIEW-CHANGE hides is evidence.
+        // A COMMIT that waits here and that this VIEW-CHANGE hides is evidence, if it is real.
         let hidden = self
             .votes_at(machine.height())
-            .map(|(_, vote)| vote)
-            .find(|vote| evidence::is_forgotten(vote, &view_change))
-            .cloned();
+            .find(|(_, vote)| evidence::is_forgotten(vote, &view_change))
+            .map(|(owner, vote)| (owner, vote.clone()));
         let mut inputs = Vec::new();
-        if let Some(commit) = hidden {
+        if let Some((owner, commit)) = hidden {
+            let slot = (commit.height, commit.view, commit.kind);
+            self.links.entry(owner).or_default().remove_vote(&slot);
+            inputs = self.verify(machine, owner, Message::Vote(commit.clone()));
+            if inputs.is_empty() {
+                return self.verify(machine, link, Message::ViewChange(view_change));
+            }
             let evidence = Evidence::ForgottenLock {
                 commit,
                 view_change: ViewChange {
@@ -267,6 +287,11 @@ impl Intake {
         }
         if vote.height < current {
             machine.drop_message(DropReason::Stale);
+            return Vec::new();
+        }
+        if vote.signer == machine.id {
+            // What this replica said it counted when it said it.
+            machine.drop_message(DropReason::Known);
             return Vec::new();
         }
         let base = if vote.height == current {
@@ -402,10 +427,14 @@ impl Intake {
         if thresholds.is_quorum(weight) {
             return Vec::new();
         }
+        let tally = &machine.round.tally;
         let waiting: Vec<(ReplicaId, Vote, Weight)> = self
-            .votes_at(height)
-            .filter(|(_, vote)| (vote.view, vote.kind, &vote.value) == (view, kind, value))
-            .map(|(link, vote)| (link, vote.clone(), committee.weight(vote.signer)))
+            .links
+            .iter()
+            .filter_map(|(id, link)| Some((*id, link.votes.get(&(height, view, kind))?)))
+            // One that also came through a relay counts already.
+            .filter(|(id, vote)| vote.value == *value && tally.value_of(kind, view, *id).is_none())
+            .map(|(id, vote)| (id, vote.clone(), committee.weight(id)))
             .collect();
         let mut potential = waiting
             .iter()

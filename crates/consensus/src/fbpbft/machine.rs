@@ -17,7 +17,7 @@ use crate::committee::CommitteeTable;
 use crate::evidence::EvidencePool;
 use alloc::collections::BTreeMap;
 use polity_crypto::{Checker, Sha256Digest, Signer, Verifier};
-use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Timers, View};
+use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Timers, View, wire};
 
 /// The last decided block and the state after it: where a replica starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +138,11 @@ pub(super) struct Round {
     pub(super) pending: Option<Pending>,
     /// A proposal that came before the application had applied the parent.
     pub(super) early: Option<Message>,
-    /// The highest certificate of PREPAREs.
-    pub(super) prepared: Option<VoteCertificate>,
+    /// Certificates of PREPAREs: the highest up to the floor, and those above it, which form when
+    /// this replica is behind.
+    pub(super) prepared: BTreeMap<View, VoteCertificate>,
+    /// Proposals that got no vote, and when each was judged last.
+    pub(super) refused: BTreeMap<View, (Sha256Digest, Time)>,
     /// VIEW-CHANGEs of each member, own ones included.
     pub(super) view_changes: BTreeMap<ReplicaId, BTreeMap<View, ViewChange>>,
     /// The NEW-VIEW of the entered view, sent or accepted.
@@ -149,6 +152,24 @@ pub(super) struct Round {
 }
 
 impl Round {
+    /// The highest certificate of a view below `view`: what a VIEW-CHANGE for it claims.
+    pub(super) fn prepared_below(&self, view: View) -> Option<&VoteCertificate> {
+        self.prepared
+            .range(..view)
+            .next_back()
+            .map(|(_, certificate)| certificate)
+    }
+
+    /// Keeps a certificate; one that a higher one below the floor replaces falls out.
+    pub(super) fn keep_prepared(&mut self, certificate: VoteCertificate) {
+        self.prepared.insert(certificate.view, certificate);
+        while let Some((second, _)) = self.prepared.iter().nth(1)
+            && *second <= self.floor
+        {
+            self.prepared.pop_first();
+        }
+    }
+
     /// Whether this replica is in its view: entered and not left.
     pub(super) fn is_active(&self) -> bool {
         self.view == self.floor
@@ -195,9 +216,10 @@ pub struct Machine<S, V> {
     pub(super) drops: BTreeMap<DropReason, u64>,
 }
 
-/// Largest number of blocks of one undecided height in memory. Each belongs to another view; when
-/// there are more, the one of the lowest view that is not the prepared one falls out.
-pub(super) const BLOCKS_MAX: usize = 32;
+/// Blocks of one undecided height that are kept beside those this replica voted for. The latter
+/// stay until the height is decided (FB-10): one for each view it was in, and views take longer
+/// and longer.
+pub(super) const BLOCKS_MAX: usize = 8;
 
 /// Offences remembered as settled, to avoid work; the application remembers all.
 const SETTLED_MAX: usize = 4_096;
@@ -327,6 +349,24 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         self.chain.committee(self.height())
     }
 
+    /// Whether a proposal that got no vote may be judged again: only from its leader, whose word
+    /// a relay may have changed, and only now and then.
+    pub(super) fn may_judge(
+        &self,
+        now: Time,
+        link: ReplicaId,
+        view: View,
+        digest: &Sha256Digest,
+    ) -> bool {
+        match self.round.refused.get(&view) {
+            Some((refused, at)) if refused == digest => {
+                link == self.chain.leader(self.height(), view)
+                    && now >= at.saturating_add(self.config.retransmit_after)
+            }
+            Some(_) | None => true,
+        }
+    }
+
     /// Whether a proposal of this view is known by its digest only.
     pub(super) fn awaits_proposal(&self, view: View) -> bool {
         view == self.round.view
@@ -341,11 +381,25 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 
     /// Reports an offence the first time it is seen, and tells everybody.
     pub(super) fn accuse(&mut self, evidence: Evidence, out: &mut Effects<Effect>) {
-        let id = evidence.id(&self.chain);
-        if self.evidence.insert(id, evidence.clone()) {
-            out.push(Effect::Report(evidence.clone()));
+        if self.keep_evidence(&evidence, out) {
             out.push(Effect::Broadcast(Message::Evidence(evidence)));
         }
+    }
+
+    /// Keeps and reports new evidence. What no block could hold is not worth keeping.
+    fn keep_evidence(&mut self, evidence: &Evidence, out: &mut Effects<Effect>) -> bool {
+        let id = evidence.id(&self.chain);
+        let is_new = wire::encoded_len(evidence) <= self.evidence_bytes_max()
+            && self.evidence.insert(id, evidence.clone());
+        if is_new {
+            out.push(Effect::Report(evidence.clone()));
+        }
+        is_new
+    }
+
+    /// Bytes of evidence that a block may carry.
+    pub(super) fn evidence_bytes_max(&self) -> usize {
+        self.config.block_bytes_max / 2
     }
 
     pub(super) fn halt(&mut self, halt: Halt, out: &mut Effects<Effect>) {
@@ -377,10 +431,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             }
             Message::Block(block) => self.on_block(now, block, out),
             Message::Evidence(evidence) => {
-                let id = evidence.id(&self.chain);
-                if self.evidence.insert(id, evidence.clone()) {
-                    out.push(Effect::Report(evidence));
-                } else {
+                if !self.keep_evidence(&evidence, out) {
                     self.drop_message(DropReason::Known);
                 }
             }
@@ -476,6 +527,7 @@ impl<S: Signer, V: Verifier> StateMachine for Machine<S, V> {
             } => self.on_validated(now, digest, extent, is_valid, &mut out),
             Input::Applied(roots) => self.on_applied(now, roots, &mut out),
             Input::WorkPending(is_pending) => self.on_work(now, is_pending),
+            Input::Settled(id) => self.evidence.settle(id),
         }
         out
     }

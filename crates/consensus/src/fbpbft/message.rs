@@ -391,12 +391,33 @@ impl NewView {
         Self::content(&self.view_changes, &self.pre_prepare)
     }
 
+    /// Whether the parts are no more and no longer than members could send. A leader can sign any
+    /// number of bytes; without this bound its own offence would be evidence too long for a block.
+    fn is_bounded(&self, chain: &Chain) -> bool {
+        let committee = chain.committee(self.height);
+        let is_part = |part: &ViewChange| {
+            let length_max = committee
+                .key(part.signer)
+                .map_or(0, |key| key.suite().signature_length());
+            part.signature.as_slice().len() <= length_max
+                && part
+                    .certificate
+                    .as_ref()
+                    .is_none_or(|certificate| certificate.votes.is_bounded(committee))
+        };
+        self.view_changes.len() <= committee.members().len()
+            && self.view_changes.iter().all(is_part)
+    }
+
     /// Checks the leader's signature over the content, not the parts.
     pub(super) fn verify_frame<V: Verifier>(
         &self,
         chain: &Chain,
         checker: &mut Checker<V>,
     ) -> Result<(), VerifyError> {
+        if !self.is_bounded(chain) {
+            return Err(VerifyError);
+        }
         let leader = chain.leader(self.height, self.view);
         let preimage = Self::preimage(chain, self.height, self.view, &self.digest());
         check(

@@ -13,8 +13,9 @@ use super::record::Record;
 use super::rules::{self, Parent};
 use super::tally::Counted;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Signer, Verifier};
-use polity_types::{Effects, Height, Time, View};
+use polity_types::{Effects, Height, Time, View, wire};
 
 impl<S: Signer, V: Verifier> Machine<S, V> {
     /// FB-3: asks the application for a block, if this replica leads view 0.
@@ -31,8 +32,22 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             height: self.height(),
             view,
             is_due: view > View::ZERO || self.is_unrecorded,
-            evidence: self.evidence.waiting(self.config.evidence_per_block_max),
+            evidence: self.evidence_for_block(),
         });
+    }
+
+    /// Waiting evidence, as much as a block may carry.
+    fn evidence_for_block(&self) -> Vec<Evidence> {
+        let mut bytes = 0;
+        self.evidence
+            .waiting()
+            .take_while(|piece| {
+                bytes += wire::encoded_len(*piece);
+                bytes <= self.evidence_bytes_max()
+            })
+            .take(self.config.evidence_per_block_max)
+            .cloned()
+            .collect()
     }
 
     /// The application's answer.
@@ -65,25 +80,47 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             transactions: payload.transactions,
             evidence: payload.evidence,
             parent_certificate: self.parent_certificate.clone(),
-            late_commits: alloc::vec::Vec::new(),
+            late_commits: Vec::new(),
             application: payload.application,
         };
-        // A payload that breaks a rule is a bug of the application; proposing it would only cost
-        // this replica its turn, and the drop counter shows it.
-        let Ok(block) = SealedBlock::build(&self.chain, header, body) else {
-            self.drop_message(DropReason::Body);
+        let Some(block) = self.build_block(now, view, &roots, &header, body) else {
             return;
         };
-        let checked = rules::check_proposal(&self.circumstances(&roots, view, None, now), &block);
-        if let Err(error) = checked {
-            self.drop_message(DropReason::Header(error));
-            return;
-        }
         if view == View::ZERO {
             self.propose(now, block, out);
         } else {
             self.start_view(now, Some(block), out);
         }
+    }
+
+    /// Builds a block that others will accept. A payload that breaks a rule is a fault of the
+    /// application; an empty block then keeps it from costing the turn, and the counter shows it.
+    fn build_block(
+        &mut self,
+        now: Time,
+        view: View,
+        roots: &Roots,
+        header: &Header,
+        body: Body,
+    ) -> Option<SealedBlock> {
+        let empty = Body {
+            parent_certificate: body.parent_certificate.clone(),
+            ..Body::default()
+        };
+        for body in [body, empty] {
+            let reason = match SealedBlock::build(&self.chain, header.clone(), body) {
+                Err(_) => DropReason::Body,
+                Ok(block) => {
+                    let circumstances = self.circumstances(roots, view, None, now);
+                    match rules::check_proposal(&circumstances, &block) {
+                        Ok(()) => return Some(block),
+                        Err(error) => DropReason::Header(error),
+                    }
+                }
+            };
+            self.drop_message(reason);
+        }
+        None
     }
 
     fn circumstances<'a>(
@@ -213,19 +250,19 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             });
             return;
         };
+        // A proposal is something to decide, whatever it is worth: its leader has had its turn.
+        self.arm_view_timer(now);
         let sealed = match SealedBlock::new(&self.chain, block) {
             Ok(sealed) if sealed.digest() == pre_prepare.digest => sealed,
             Ok(_) | Err(_) => {
-                self.drop_message(DropReason::Body);
+                self.refuse(now, view, pre_prepare.digest, DropReason::Body);
                 return;
             }
         };
         let claim = justified.as_ref().and_then(|(_, claim)| claim.as_ref());
         let checked = rules::check_proposal(&self.circumstances(&roots, view, claim, now), &sealed);
-        // A proposal is something to decide, whatever it is worth: its leader has had its turn.
-        self.arm_view_timer(now);
         if let Err(error) = checked {
-            self.drop_message(DropReason::Header(error));
+            self.refuse(now, view, sealed.digest(), DropReason::Header(error));
             return;
         }
         let new_view = justified.map(|(new_view, _)| new_view);
@@ -262,11 +299,19 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 let is_pending = |p: &mut Pending| p.block.digest() == digest;
                 match self.round.pending.take_if(is_pending) {
                     None => self.drop_message(DropReason::Unsolicited),
-                    Some(_) if !is_valid => self.drop_message(DropReason::Refused),
+                    Some(pending) if !is_valid => {
+                        self.refuse(now, pending.view, digest, DropReason::Refused);
+                    }
                     Some(pending) => self.accept(now, pending, out),
                 }
             }
         }
+    }
+
+    /// Remembers that a proposal got no vote, so that copies of it cost nothing.
+    fn refuse(&mut self, now: Time, view: View, digest: Sha256Digest, reason: DropReason) {
+        self.drop_message(reason);
+        self.round.refused.insert(view, (digest, now));
     }
 
     /// FB-4: the proposal is good. The body is durable before PREPARE, and so is the NEW-VIEW.
@@ -395,11 +440,14 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         if !self.is_quorum(VoteKind::Prepare, view, &value) {
             return;
         }
-        // Certificates that form late are kept too: the next VIEW-CHANGE reports the highest.
-        if self.round.prepared.as_ref().is_none_or(|p| p.view < view) {
+        // Certificates that form late are kept too: a VIEW-CHANGE reports the highest below its
+        // view.
+        let highest = self.round.prepared_below(self.round.floor.next());
+        let is_needed = view > self.round.floor || highest.is_none_or(|p| p.view < view);
+        if is_needed && !self.round.prepared.contains_key(&view) {
             let certificate = self.certificate(VoteKind::Prepare, view, value);
             out.push(Effect::Persist(Record::Prepared(certificate.clone())));
-            self.round.prepared = Some(certificate);
+            self.round.keep_prepared(certificate);
         }
         let is_accepted = self.round.accepted.get(&view) == Some(&value);
         let is_current = view == self.round.view && self.round.is_active();
@@ -409,8 +457,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let digest = value.digest;
         // FB-6: this replica can show what it commits to.
         assert!(
-            self.round.prepared.as_ref().is_some_and(|p| p.view >= view),
-            "COMMIT without a certificate of its view or a later one"
+            self.round.prepared.contains_key(&view),
+            "COMMIT without the certificate of its view"
         );
         out.push(Effect::Persist(Record::CommitSent {
             height: self.height(),
@@ -588,22 +636,29 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             held.block = block;
             held.is_authorised = true;
         }
-        if self.round.blocks.len() > BLOCKS_MAX {
-            let needed = [
-                Some(digest),
-                self.round.prepared.as_ref().map(|p| p.value.digest),
-                self.round.decision.as_ref().map(|d| d.value.digest),
-            ];
-            let oldest = self
-                .round
-                .blocks
-                .iter()
-                .filter(|(digest, _)| !needed.contains(&Some(**digest)))
-                .min_by_key(|(digest, held)| (held.block.header().view, **digest))
-                .map(|(digest, _)| *digest);
-            if let Some(oldest) = oldest {
-                self.round.blocks.remove(&oldest);
-            }
+        self.forget_blocks(&digest);
+    }
+
+    /// Forgets blocks that nobody can ask this replica for, if there are too many.
+    fn forget_blocks(&mut self, latest: &Sha256Digest) {
+        let round = &self.round;
+        let decided = round.decision.as_ref().map(|d| &d.value.digest);
+        let is_spare = |digest: &Sha256Digest| {
+            digest != latest
+                && Some(digest) != decided
+                && round.accepted.values().all(|value| value.digest != *digest)
+                && round.prepared.values().all(|p| p.value.digest != *digest)
+        };
+        let spare: Vec<(View, Sha256Digest)> = round
+            .blocks
+            .iter()
+            .filter(|(digest, _)| is_spare(digest))
+            .map(|(digest, held)| (held.block.header().view, *digest))
+            .collect();
+        if spare.len() >= BLOCKS_MAX
+            && let Some((_, oldest)) = spare.iter().min()
+        {
+            self.round.blocks.remove(oldest);
         }
     }
 

@@ -40,18 +40,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 self.recount(VoteKind::Prepare, view, value);
                 self.raise(view, true);
             }
-            Record::Prepared(certificate) => {
-                if self
-                    .round
-                    .prepared
-                    .as_ref()
-                    .is_none_or(|p| p.view < certificate.view)
-                {
-                    self.round.prepared = Some(certificate);
-                }
-            }
+            Record::Prepared(certificate) => self.round.keep_prepared(certificate),
             Record::CommitSent { view, digest, .. } => {
-                if self.round.committed.insert(view, digest).is_some() {
+                // FB-6: the certificate stands in front, or the journal is not as it was written.
+                let has_certificate = self.round.prepared.range(view..).next().is_some();
+                if !has_certificate || self.round.committed.insert(view, digest).is_some() {
                     return Err(contradiction);
                 }
                 self.recount(VoteKind::Commit, view, Value::of_block(digest));

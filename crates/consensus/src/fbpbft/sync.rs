@@ -13,11 +13,15 @@ use polity_crypto::{Sha256Digest, Signer, Verifier};
 use polity_types::{Effects, Height, ReplicaId, Time, wire};
 
 /// A peer's fetches are answered at most this often.
-const SERVE_EVERY: Duration = Duration::from_millis(10);
+const SERVE_EVERY: Duration = Duration::from_millis(50);
 
 /// A peer that decided more is given this long to have its votes arrive, before blocks are fetched:
 /// in the normal case a replica is one message behind, not one block.
 const FETCH_AFTER: Duration = Duration::from_millis(200);
+
+/// A fetch that brought blocks is followed by the next after this time: what is still under way
+/// arrives meanwhile.
+const FETCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is known of the others, and what was asked of them.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +132,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     ) {
         if height < self.height() {
             // It was decided meanwhile: the decided block says more.
-            self.on_fetch(now, from, height, out);
+            self.serve(now, from, height, 1, out);
             return;
         }
         let held = self.round.blocks.get(&digest);
@@ -163,20 +167,41 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         first: Height,
         out: &mut Effects<Effect>,
     ) {
+        self.serve(now, from, first, self.config.fetch_blocks_max, out);
+    }
+
+    fn serve(
+        &mut self,
+        now: Time,
+        to: ReplicaId,
+        first: Height,
+        count_max: u64,
+        out: &mut Effects<Effect>,
+    ) {
         if first >= self.height() || first == Height::ZERO {
             self.drop_message(DropReason::Unsolicited);
-        } else if self.may_serve(now, from) {
+        } else if self.may_serve(now, to) {
             out.push(Effect::ServeDecided {
-                to: from,
+                to,
                 from: first,
-                count_max: self.config.fetch_blocks_max,
+                count_max,
                 bytes_max: self.config.fetch_bytes_max,
             });
         }
     }
 
+    /// Whether the block is no longer than a block may be. Its digest does not say so: what proves
+    /// an offence may be longer in one copy than in another.
+    fn fits(&self, block: &Block) -> bool {
+        wire::encoded_len(block) <= self.config.block_bytes_max
+    }
+
     /// A block that was asked for by its digest.
     pub(super) fn on_block(&mut self, now: Time, block: Arc<Block>, out: &mut Effects<Effect>) {
+        if !self.fits(&block) {
+            self.drop_message(DropReason::Body);
+            return;
+        }
         match SealedBlock::new(&self.chain, block) {
             Err(_) => self.drop_message(DropReason::Body),
             Ok(sealed) if self.wants_block(&sealed.digest()) => {
@@ -198,7 +223,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         out: &mut Effects<Effect>,
     ) {
         let height = decided.certificate.height;
-        self.note_height(now, from, height.next());
+        let known = self.sync.heights.get(&from).copied();
+        self.note_height(now, from, known.unwrap_or(height).max(height.next()));
         if height < self.height() {
             let is_fork = height == self.parent.height
                 && decided.certificate.value.digest != self.parent.digest;
@@ -236,7 +262,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     fn take_decision(&mut self, now: Time, decided: Decided, out: &mut Effects<Effect>) {
-        let Ok(sealed) = SealedBlock::new(&self.chain, decided.block) else {
+        let sealed = SealedBlock::new(&self.chain, Arc::clone(&decided.block));
+        let Some(sealed) = sealed.ok().filter(|_| self.fits(&decided.block)) else {
             self.drop_message(DropReason::Body);
             return;
         };
@@ -297,6 +324,10 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         } else if height >= self.sync.asked_until {
             // The last fetch is used up.
             self.fetch_missing(now, out);
+        } else {
+            // It may have been cut short by its limit of bytes.
+            let at = now.saturating_add(FETCH_PAUSE);
+            self.timers.set(Timer::Fetch, at);
         }
     }
 }

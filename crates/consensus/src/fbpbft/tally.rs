@@ -2,7 +2,7 @@
 
 use super::message::{Value, Vote, VoteKind};
 use crate::committee::{Committee as _, CommitteeTable};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use polity_crypto::Signature;
 use polity_types::{ReplicaId, View, Weight};
 
@@ -13,6 +13,8 @@ use polity_types::{ReplicaId, View, Weight};
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     votes: BTreeMap<(VoteKind, View, ReplicaId), (Value, Signature)>,
+    /// Values that got a vote which intake does not know of yet.
+    counted: BTreeSet<(VoteKind, View, Value)>,
 }
 
 /// What counting a vote showed.
@@ -33,6 +35,7 @@ impl Tally {
         match self.votes.get(&key) {
             None => {
                 self.votes.insert(key, (vote.value, vote.signature.clone()));
+                self.counted.insert((vote.kind, vote.view, vote.value));
                 Counted::New
             }
             Some((value, _)) if *value == vote.value => Counted::Known,
@@ -53,14 +56,9 @@ impl Tally {
         );
     }
 
-    /// How many votes count. It only grows.
-    pub fn len(&self) -> usize {
-        self.votes.len()
-    }
-
-    /// Whether no vote counts.
-    pub fn is_empty(&self) -> bool {
-        self.votes.is_empty()
+    /// What was counted since the last call: beside it, votes that wait could be enough.
+    pub(super) fn take_counted(&mut self) -> BTreeSet<(VoteKind, View, Value)> {
+        core::mem::take(&mut self.counted)
     }
 
     /// The value for which a member's vote counts.

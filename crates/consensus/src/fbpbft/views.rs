@@ -54,9 +54,10 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         self.arm_retransmission(now);
     }
 
-    /// A VIEW-CHANGE that claims the highest certificate this replica holds.
+    /// A VIEW-CHANGE that claims the highest certificate of a view below the new one. A later
+    /// certificate, which forms when this replica is behind, is claimed when its view is left.
     pub(super) fn sign_view_change(&mut self, view: View) -> ViewChange {
-        let certificate = self.round.prepared.clone();
+        let certificate = self.round.prepared_below(view).cloned();
         let prepared = certificate.as_ref().map(|certificate| PreparedClaim {
             view: certificate.view,
             digest: certificate.value.digest,
@@ -365,9 +366,12 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             && (self.round.accepted.contains_key(&view)
                 || self.round.pending.as_ref().is_some_and(|p| p.view == view));
         if is_known {
-            // A second NEW-VIEW of this view may still propose something else.
-            if self.justify(&new_view).is_ok() {
-                self.note_pre_prepare(&new_view.pre_prepare, out);
+            // A second NEW-VIEW of this view may still be an offence.
+            if self.round.new_view.as_ref() != Some(&new_view) {
+                match self.justify(&new_view) {
+                    Ok(_) => self.note_pre_prepare(&new_view.pre_prepare, out),
+                    Err(_) => self.accuse(Evidence::UnjustifiedNewView(new_view.into()), out),
+                }
             }
             self.drop_message(DropReason::Known);
             return;

@@ -5,6 +5,7 @@ mod certificates;
 #[path = "../../support/cluster.rs"]
 mod cluster;
 mod evidence;
+mod findings;
 mod forge;
 mod intake;
 mod normal_case;

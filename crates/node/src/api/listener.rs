@@ -1,14 +1,17 @@
-//! A listener that holds at most so many connections.
+//! A listener that holds at most so many connections, and none of them for ever.
 
 use axum::serve::Listener;
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
 
 /// A listener with a bound; further connections wait in the system's queue.
 #[derive(Debug)]
@@ -27,11 +30,34 @@ impl Bounded {
     }
 }
 
+/// Silence after which a connection is closed. A request may wait a minute for its answer, and event
+/// streams are never silent for long.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
+
 /// A connection; its place is free again when it is dropped.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    silence: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// Notes that something was sent or received, or ends a silence that is too long.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+            return poll;
+        }
+        self.silence
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl Listener for Bounded {
@@ -47,6 +73,7 @@ impl Listener for Bounded {
         (
             Connection {
                 stream,
+                silence: Box::pin(tokio::time::sleep(SILENCE_MAX)),
                 _place: place,
             },
             address,
@@ -64,7 +91,8 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(context, poll)
     }
 }
 
@@ -74,7 +102,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

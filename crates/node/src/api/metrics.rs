@@ -3,7 +3,7 @@
 use super::queries::read_status;
 use super::{ApiError, Gate};
 use crate::meters::Meters;
-use crate::transport::{Counters, Lane};
+use crate::transport::{Counters, Lane, LaneCounters};
 use crate::view::Status;
 use axum::extract::State;
 use axum::http::header;
@@ -47,10 +47,7 @@ impl Text {
                 format!("{key}=\"{value}\"")
             })
             .collect();
-        let labels = match labels.is_empty() {
-            true => String::new(),
-            false => format!("{{{}}}", labels.join(",")),
-        };
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "polity_{name}{labels} {value}");
     }
 
@@ -107,6 +104,9 @@ fn render(
     text.0
 }
 
+/// One number of a lane.
+type Read = fn(&LaneCounters) -> u64;
+
 fn links(text: &mut Text, status: &Status, counters: &Counters) {
     text.metric("gauge", "peer_connected", "Whether this node can send to the peer.");
     for peer in &status.peers {
@@ -116,7 +116,6 @@ fn links(text: &mut Text, status: &Status, counters: &Counters) {
     for peer in &status.peers {
         text.value("peer_round_trip_microseconds", &[("peer", &peer.name)], peer.round_trip_us);
     }
-    type Read = fn(&crate::transport::LaneCounters) -> u64;
     let lanes: [(&str, &str, &str, Read); 6] = [
         ("counter", "peer_frames_in_total", "Frames received.", |lane| lane.frames_in),
         ("counter", "peer_bytes_in_total", "Bytes of frames received.", |lane| lane.bytes_in),

@@ -54,11 +54,15 @@ pub(super) async fn submit(
     })?;
     let content_type = headers
         .get(header::CONTENT_TYPE)
-        .map_or("application/json", |value| value.to_str().unwrap_or(""));
+        .map_or("application/json", |value| value.to_str().unwrap_or(""))
+        .to_owned();
+    // A long text takes milliseconds to read, in which the runtime could serve others.
     let Submission {
         transactions,
         is_list,
-    } = parse(content_type, &body)?;
+    } = tokio::task::spawn_blocking(move || parse(&content_type, &body))
+        .await
+        .map_err(|_| ApiError::stopping())??;
     if transactions.len() > LIST_MAX {
         return Err(ApiError::bad(
             "too_many_transactions",

@@ -50,10 +50,12 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
             ClientError::Address(_) => code::USAGE,
-            ClientError::Connect { .. } | ClientError::Io { .. } => code::UNREACHABLE,
-            ClientError::Protocol { .. } => code::FAILURE,
-            ClientError::Refused { status: 503, .. } => code::UNREACHABLE,
-            ClientError::Refused { status: 404, .. } => code::FAILURE,
+            ClientError::Connect { .. }
+            | ClientError::Io { .. }
+            | ClientError::Refused { status: 503, .. } => code::UNREACHABLE,
+            ClientError::Protocol { .. } | ClientError::Refused { status: 404, .. } => {
+                code::FAILURE
+            }
             ClientError::Refused { .. } => code::REFUSED,
         };
         Self::new(code, error)
@@ -497,7 +499,7 @@ pub(super) fn watch(options: &Watch, output: Output) -> Result<(), Failure> {
     output.note(&format!("{} at height {}", status.name, status.height));
     let mut seen = 0;
     while options.blocks.is_none_or(|blocks| seen < blocks) {
-        let Some(event) = events.next()? else {
+        let Some(event) = events.receive()? else {
             return Err(Failure::new(code::UNREACHABLE, "the node ended the stream"));
         };
         if event.name != "commit" {

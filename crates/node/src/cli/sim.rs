@@ -94,7 +94,7 @@ fn one(scenario: &str, options: &Options, output: Output) -> Result<(), Failure>
     } else {
         run(scenario, options.seed)
     }
-    .map_err(unknown)?;
+    .map_err(|error| unknown(&error))?;
     if let (Some(trace), false) = (&outcome.trace, output.is_json) {
         print(trace);
     }
@@ -125,7 +125,7 @@ fn one(scenario: &str, options: &Options, output: Output) -> Result<(), Failure>
 fn many(scenario: &str, options: &Options, output: Output) -> Result<(), Failure> {
     // An unknown name is told before threads start.
     if !scenarios().iter().any(|one| one.name == scenario) {
-        return Err(unknown(polity_sim::UnknownScenario(scenario.to_owned())));
+        return Err(unknown(&polity_sim::UnknownScenario(scenario.to_owned())));
     }
     let last = options
         .seed
@@ -208,7 +208,7 @@ fn end(code: u8) -> Result<(), Failure> {
     }
 }
 
-fn unknown(error: polity_sim::UnknownScenario) -> Failure {
+fn unknown(error: &polity_sim::UnknownScenario) -> Failure {
     Failure::usage(format!("{error}; see `polity sim --list`"))
 }
 

@@ -226,7 +226,7 @@ impl Scene {
 fn plan() -> Result<Plan, FederationError> {
     let members = MEMBERS.iter().map(|name| (*name).to_owned()).collect();
     let mut plan = Plan::local(members, 1, now())?;
-    plan.name = "demo".to_owned();
+    "demo".clone_into(&mut plan.name);
     plan.consensus = config::Consensus {
         timeout_base_ms: 1_000,
         timeout_max_ms: 10_000,

@@ -132,15 +132,11 @@ fn read_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
             if buffer.is_empty() {
                 break;
             }
-            match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(end) => {
-                    file.consume(end + 1);
-                    break;
-                }
-                None => {
-                    let length = buffer.len();
-                    file.consume(length);
-                }
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let length = end.map_or(buffer.len(), |end| end + 1);
+            file.consume(length);
+            if end.is_some() {
+                break;
             }
         }
     }
@@ -201,16 +197,13 @@ fn fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {
-        let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                let (field, after) = rest.split_at(end);
-                if field.contains('"') {
-                    return Err("a quotation mark stands within a field".to_owned());
-                }
-                (field.trim().to_owned(), after)
+        let (field, after) = if let Some(quoted) = rest.strip_prefix('"') { quoted_field(quoted)? } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            let (field, after) = rest.split_at(end);
+            if field.contains('"') {
+                return Err("a quotation mark stands within a field".to_owned());
             }
+            (field.trim().to_owned(), after)
         };
         fields.push(field);
         match after.strip_prefix(',') {

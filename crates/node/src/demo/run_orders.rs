@@ -24,9 +24,9 @@ const IN_FLIGHT_MAX: usize = 4_000;
 const RESUBMIT_AFTER: Duration = Duration::from_secs(10);
 
 /// Silence after which something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
-const LOCK_FOR: Duration = Duration::from_secs(86_400);
+const LOCK_FOR: Duration = Duration::from_hours(24);
 
 /// Codes of refusals that say "later".
 const LATER: [&str; 4] = ["busy", "pool_full", "account_full", "already_waiting"];

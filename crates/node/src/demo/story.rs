@@ -15,9 +15,9 @@ use std::time::Duration;
 const VICTIM: usize = 2;
 
 /// How long a transaction may take, with a leader that is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
-const LOCK_FOR: Duration = Duration::from_secs(3_600);
+const LOCK_FOR: Duration = Duration::from_hours(1);
 
 pub(super) fn prepare(plan: &mut Plan) {
     let account = |agent, platform, atp| {

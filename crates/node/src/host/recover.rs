@@ -85,13 +85,10 @@ pub struct Basis<'a> {
 }
 
 /// Reads the journal, brings the index up to date and builds the replica.
-///
-/// `progress` is called with the number of records read so far.
 pub fn recover<F: FileLayer>(
     file: F,
     store: &Store,
     basis: Basis<'_>,
-    mut progress: impl FnMut(u64),
 ) -> Result<Recovered<F>, RecoverError> {
     let chain = basis
         .genesis
@@ -118,9 +115,6 @@ pub fn recover<F: FileLayer>(
         if let Err(error) = replay.record(offset, payload) {
             failure = Some(error);
         }
-        if replay.records % 1_024 == 0 {
-            progress(replay.records);
-        }
     })?;
     if let Some(error) = failure {
         return Err(error);
@@ -131,7 +125,6 @@ pub fn recover<F: FileLayer>(
         return Err(RecoverError::JournalLost);
     }
     replay.put_batch()?;
-    progress(replay.records);
     Ok(Recovered {
         replica: replay.restorer.finish(basis.config, basis.signer)?,
         journal,
@@ -147,14 +140,14 @@ pub fn recover<F: FileLayer>(
 fn start(store: &Store, basis: &Basis<'_>) -> Result<Restorer<Ed25519Verifier>, RecoverError> {
     if let Some(snapshot) = store.latest_snapshot()?.and_then(decode_snapshot) {
         let height = snapshot.meta.height;
-        let restored = Restorer::from_snapshot(
+        let result = Restorer::from_snapshot(
             basis.genesis,
             Purpose::Production,
             basis.verifier.clone(),
             basis.index_seed,
             snapshot,
         );
-        match restored {
+        match result {
             Ok(restorer) => return Ok(restorer),
             Err(error) => {
                 tracing::warn!(%height, %error, "replaying the whole journal instead");

@@ -6,12 +6,12 @@ use crate::federation::{
 };
 use polity_consensus::fbpbft::{
     ApplicationData, Body, Counts, Decided, DropReason, Header, Message, PrePrepare, Proposal,
-    SealedBlock, TransactionBytes, VoteKind,
+    SealedBlock, TransactionBytes, Value, Vote, VoteKind,
 };
-use polity_crypto::{Sha256Digest, Signer};
+use polity_crypto::{Sha256Digest, Signer, domain};
 use polity_ledger::SignedTransaction;
 use polity_replica::{Effect, Frame, Record};
-use polity_types::{ChainId, Height, Time, View};
+use polity_types::{ChainId, Height, ReplicaId, Time, View};
 use rstest::rstest;
 
 /// What the next leader would propose with these transactions.
@@ -200,6 +200,13 @@ fn cr_3_copies_of_a_block_are_judged_by_their_signatures(#[case] is_bad_first: b
     let voter = (federation.next_leader() + 1) % 4;
     if is_bad_first {
         assert_eq!(propose(&mut federation, &bad), REFUSED);
+        // Copies are judged again when the leader sends its own again, not before.
+        let retransmit_after = federation.nodes[voter]
+            .replica
+            .machine()
+            .config()
+            .retransmit_after;
+        federation.now = federation.now.saturating_add(retransmit_after);
         assert_eq!(propose(&mut federation, &good), (true, None));
     } else {
         assert_eq!(propose(&mut federation, &good), (true, None));
@@ -271,4 +278,128 @@ fn fb_4_a_block_may_bring_transactions_that_nobody_sent_before() {
     federation.settle(&unseen);
     let other = (leader + 1) % 4;
     assert_eq!(federation.balance(other, "bob@sprout"), ["507", "507", "0"]);
+}
+
+/// What a replica asked for since a moment, as far as consensus goes, in words.
+fn said(effects: &[Effect]) -> Vec<&'static str> {
+    use polity_consensus::fbpbft::Record as Of;
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Persist(Record::Consensus(Of::Block(_))) => Some("store the block"),
+            Effect::Persist(Record::Consensus(Of::Proposed { .. })) => Some("store the proposal"),
+            Effect::Persist(Record::Consensus(Of::PrepareSent { .. })) => Some("store PREPARE"),
+            Effect::Persist(Record::Consensus(Of::Prepared(_))) => Some("store the certificate"),
+            Effect::Persist(Record::Consensus(Of::CommitSent { .. })) => Some("store COMMIT"),
+            Effect::Broadcast(Frame::Consensus(Message::Proposal(_))) => Some("send the proposal"),
+            Effect::Broadcast(Frame::Consensus(Message::Vote(vote))) => Some(match vote.kind {
+                VoteKind::Prepare => "send PREPARE",
+                VoteKind::Commit => "send COMMIT",
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn fb_3_the_leader_stores_the_block_sends_it_and_votes_for_it() {
+    let mut federation = Federation::new();
+    federation.step();
+    let leader = federation.next_leader();
+    let since = federation.nodes[leader].effects.len();
+    let transaction = federation.transfer("alice@thor", "bob@sprout", "1");
+    federation.submit(leader, &transaction);
+    let effects = &federation.nodes[leader].effects[since..];
+    assert_eq!(
+        said(effects),
+        [
+            "store the block",
+            "store the proposal",
+            "store PREPARE",
+            "send the proposal",
+            "send PREPARE",
+        ]
+    );
+    let sent = effects.iter().find_map(|effect| match effect {
+        Effect::Broadcast(Frame::Consensus(Message::Proposal(proposal))) => Some(proposal),
+        _ => None,
+    });
+    let body = &sent.expect("sent above").block.body;
+    assert_eq!(body.transactions[0].as_slice(), transaction.encode());
+    // Its own PREPARE counts: two more complete the quorum of three.
+    let digest = sent.expect("sent above").pre_prepare.digest;
+    for (more, id) in (0..4).filter(|id| *id != leader).take(2).enumerate() {
+        let since = federation.nodes[leader].effects.len();
+        let vote = prepare(&federation, digest, id as u32);
+        federation.receive(leader, id as u32, Message::Vote(vote));
+        let said = said(&federation.nodes[leader].effects[since..]);
+        let expected: &[&str] = match more {
+            0 => &[],
+            _ => &["store the certificate", "store COMMIT", "send COMMIT"],
+        };
+        assert_eq!(said, expected);
+    }
+}
+
+/// A PREPARE of view 0 at the next height, made with the member's key.
+fn prepare(federation: &Federation, digest: Sha256Digest, id: u32) -> Vote {
+    let replica = &federation.nodes[0].replica;
+    let (height, view) = (replica.tip().parent.height.next(), View::ZERO);
+    let value = Value::of_block(digest);
+    let preimage = replica
+        .chain()
+        .scope(domain::PREPARE, height, view)
+        .array(value.digest.as_bytes())
+        .array(value.new_view.as_bytes());
+    Vote {
+        kind: VoteKind::Prepare,
+        height,
+        view,
+        value,
+        signer: ReplicaId::new(id),
+        signature: member_signer(id).sign(&preimage),
+    }
+}
+
+/// The weight of a quorum is there, but not for one block.
+#[rstest]
+#[case::votes_first(true)]
+#[case::proposal_first(false)]
+fn fb_5_votes_for_different_blocks_are_not_counted_together(#[case] are_votes_first: bool) {
+    let mut federation = Federation::new();
+    let leader = federation.next_leader();
+    let [voter, third, fourth] = [1, 2, 3].map(|step| (leader + step) % 4);
+    let mine = federation.transfer("alice@thor", "bob@sprout", "1");
+    let theirs = federation.transfer("alice@thor", "bob@sprout", "2");
+    let good = proposal(&federation, &[mine], |_| {});
+    let other = proposal(&federation, &[theirs], |_| {});
+    let digest = good.pre_prepare.digest;
+    let since = federation.nodes[voter].effects.len();
+    let votes = [
+        (leader, prepare(&federation, digest, leader as u32)),
+        (
+            third,
+            prepare(&federation, other.pre_prepare.digest, third as u32),
+        ),
+    ];
+    let mut inputs: Vec<(usize, Message)> = votes
+        .into_iter()
+        .map(|(from, vote)| (from, Message::Vote(vote)))
+        .collect();
+    let place = if are_votes_first { inputs.len() } else { 0 };
+    inputs.insert(place, (leader, Message::Proposal(good)));
+    for (from, message) in inputs {
+        federation.receive(voter, from as u32, message);
+    }
+    // Three of four sent PREPARE, one of them for something else.
+    let commits = |federation: &Federation| {
+        said(&federation.nodes[voter].effects[since..])
+            .iter()
+            .filter(|said| **said == "send COMMIT")
+            .count()
+    };
+    assert_eq!(commits(&federation), 0);
+    let last = prepare(&federation, digest, fourth as u32);
+    federation.receive(voter, fourth as u32, Message::Vote(last));
+    assert_eq!(commits(&federation), 1);
 }

@@ -122,3 +122,55 @@ fn fb_16_a_stranger_checks_encoded_evidence() {
     }
     assert!(proofs.verify_offence(&[]).is_err());
 }
+
+/// A conflict of one member at height 1 in the given view.
+fn two_votes_in(federation: &Federation, accused: u32, view: u64) -> Evidence {
+    let chain = federation.nodes[0].replica.chain();
+    let (height, view) = (Height::new(1), View::new(view));
+    let vote = |digest: u8| {
+        let value = Value::of_block(Sha256Digest::new([digest; 32]));
+        let preimage = chain
+            .scope(domain::COMMIT, height, view)
+            .array(value.digest.as_bytes());
+        Vote {
+            kind: VoteKind::Commit,
+            height,
+            view,
+            value,
+            signer: ReplicaId::new(accused),
+            signature: member_signer(accused).sign(&preimage),
+        }
+    };
+    Evidence::TwoVotes(vote(1), vote(2))
+}
+
+fn tell_all(federation: &mut Federation, pieces: &[Evidence]) {
+    for piece in pieces {
+        for index in 0..4 {
+            let from = (index as u32 + 1) % 4;
+            federation.receive(index, from, Message::Evidence(piece.clone()));
+        }
+    }
+}
+
+#[test]
+fn fb_16_old_offences_sent_again_keep_no_new_one_out() {
+    let mut federation = Federation::new();
+    let old: Vec<_> = (0..16)
+        .map(|view| two_votes_in(&federation, 0, view))
+        .collect();
+    tell_all(&mut federation, &old);
+    decide_some(&mut federation, 6);
+    // A member is convicted so many times an epoch, and no more.
+    assert_eq!(blocks_with_evidence(&federation), 8);
+    for index in 0..4 {
+        federation.restart(index);
+    }
+    tell_all(&mut federation, &old);
+    let new = two_votes(&federation, 2);
+    let digest = new.digest(federation.nodes[0].replica.chain());
+    tell_all(&mut federation, &[new]);
+    decide_some(&mut federation, 6);
+    assert!(federation.nodes[0].replica.ledger().has_offence(&digest));
+    assert_eq!(blocks_with_evidence(&federation), 9);
+}

@@ -1,9 +1,7 @@
 //! Proposes two blocks, and has friends who vote for both.
 
 use super::{Adversary, Scene, Sending, message_of};
-use polity_consensus::fbpbft::{
-    Block, Message, NewViewProposal, Proposal, Value, Vote, VoteKind,
-};
+use polity_consensus::fbpbft::{Block, Message, NewViewProposal, Proposal, Value, Vote, VoteKind};
 use polity_crypto::Sha256Digest;
 use polity_replica::Frame;
 use polity_types::{Height, ReplicaId, View};
@@ -52,9 +50,7 @@ impl Plot {
     /// What a vote for either block becomes for this recipient.
     fn for_recipient(&self, to: ReplicaId, vote: &Vote) -> Option<Value> {
         let twins = self.twins.get(&(vote.height, vote.view))?;
-        let is_ours = twins
-            .iter()
-            .any(|value| value.digest == vote.value.digest);
+        let is_ours = twins.iter().any(|value| value.digest == vote.value.digest);
         let value = twins[usize::from(self.second.contains(&to))];
         is_ours.then_some(match vote.kind {
             VoteKind::Prepare => value,
@@ -110,7 +106,10 @@ impl Equivocator {
         proposal: &NewViewProposal,
     ) -> Sending {
         let new_view = &proposal.new_view;
-        let is_fresh = new_view.view_changes.iter().all(|part| part.prepared.is_none());
+        let is_fresh = new_view
+            .view_changes
+            .iter()
+            .all(|part| part.prepared.is_none());
         if !is_fresh {
             return Sending::Pass;
         }
@@ -205,18 +204,18 @@ impl Adversary for Accomplice {
     }
 }
 
-fn vote_for_twin(
-    plot: &RefCell<Plot>,
-    scene: &Scene<'_>,
-    to: ReplicaId,
-    vote: &Vote,
-) -> Sending {
+fn vote_for_twin(plot: &RefCell<Plot>, scene: &Scene<'_>, to: ReplicaId, vote: &Vote) -> Sending {
     if vote.signer != scene.id {
         return Sending::Pass;
     }
     match plot.borrow().for_recipient(to, vote) {
         None => Sending::Pass,
-        Some(value) => instead(Message::Vote(scene.vote(vote.kind, vote.height, vote.view, value))),
+        Some(value) => instead(Message::Vote(scene.vote(
+            vote.kind,
+            vote.height,
+            vote.view,
+            value,
+        ))),
     }
 }
 
@@ -226,7 +225,15 @@ fn vote_for_twin(
 pub struct BareProposer {
     /// The first block it heard of, as a pattern for its own.
     heard: Option<Arc<Block>>,
-    said: BTreeSet<Height>,
+    proposed: BTreeSet<Height>,
+    said: Rc<RefCell<BTreeSet<Sha256Digest>>>,
+}
+
+impl BareProposer {
+    /// Where the digests of its blocks appear.
+    pub fn said(&self) -> Rc<RefCell<BTreeSet<Sha256Digest>>> {
+        self.said.clone()
+    }
 }
 
 impl Adversary for BareProposer {
@@ -267,7 +274,8 @@ impl Adversary for BareProposer {
             header.proposer = id;
         });
         let digest = block.header.digest();
-        if self.said.insert(height) {
+        self.said.borrow_mut().insert(digest);
+        if self.proposed.insert(height) {
             scene.shout(&Message::Proposal(Proposal {
                 pre_prepare: scene.pre_prepare(height, view, digest),
                 block,

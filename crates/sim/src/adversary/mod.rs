@@ -110,7 +110,11 @@ impl Scene<'_> {
     /// All other members.
     pub fn others(&self) -> Vec<ReplicaId> {
         let members = self.chain.committee(self.height()).members();
-        members.iter().copied().filter(|id| *id != self.id).collect()
+        members
+            .iter()
+            .copied()
+            .filter(|id| *id != self.id)
+            .collect()
     }
 
     /// One of the other members.

@@ -28,7 +28,7 @@ impl Adversary for SplitVoter {
     }
 
     fn sends(&mut self, scene: &mut Scene<'_>, to: ReplicaId, frame: &Frame) -> Sending {
-        if to.get() % 2 == 0 {
+        if to.get().is_multiple_of(2) {
             return Sending::Pass;
         }
         let message = match message_of(frame) {

@@ -30,7 +30,11 @@ impl Adversary for Tamperer {
         let Some(Message::NewView(heard)) = message_of(frame) else {
             return;
         };
-        if scene.chain.leader(heard.new_view.height, heard.new_view.view) != from {
+        if scene
+            .chain
+            .leader(heard.new_view.height, heard.new_view.view)
+            != from
+        {
             return;
         }
         self.tampered.set(self.tampered.get() + 1);
@@ -45,7 +49,9 @@ impl Adversary for Tamperer {
         fewer.view_changes.pop();
         scene.shout(&with(fewer, heard.block.clone()));
         let mut twice = heard.new_view.clone();
-        twice.view_changes.extend(heard.new_view.view_changes.first().cloned());
+        twice
+            .view_changes
+            .extend(heard.new_view.view_changes.first().cloned());
         scene.shout(&with(twice, heard.block.clone()));
         let mut other = heard.new_view.clone();
         let own = scene.view_change(heard.new_view.height, heard.new_view.view, None);
@@ -53,7 +59,10 @@ impl Adversary for Tamperer {
         scene.shout(&with(other, heard.block.clone()));
         // The right NEW-VIEW with another body.
         let mut block = (*heard.block).clone();
-        block.body.transactions.push(TransactionBytes::new(vec![1, 2, 3]));
+        block
+            .body
+            .transactions
+            .push(TransactionBytes::new(vec![1, 2, 3]));
         scene.shout(&with(heard.new_view.clone(), Arc::new(block)));
     }
 }

@@ -56,11 +56,16 @@ impl Agreement {
             if !follows {
                 return Err(Violation::new(
                     NAME,
-                    format!("the block that replica {by} decides at height {height} does not follow the one below"),
+                    format!(
+                        "the block that replica {by} decides at height {height} does not follow the one below"
+                    ),
                 ));
             }
         }
-        let first = self.decisions.entry(height).or_insert_with(|| decision.clone());
+        let first = self
+            .decisions
+            .entry(height)
+            .or_insert_with(|| decision.clone());
         let same = Decision {
             by: first.by,
             ..decision
@@ -89,7 +94,9 @@ impl Agreement {
 
     /// The highest decided height.
     pub fn highest(&self) -> u64 {
-        self.decisions.last_key_value().map_or(0, |(height, _)| *height)
+        self.decisions
+            .last_key_value()
+            .map_or(0, |(height, _)| *height)
     }
 
     /// The block that was decided at a height.

@@ -123,7 +123,11 @@ impl Arithmetic {
             if expected != receipt.outcome.is_ok() {
                 return Err(fault(
                     height,
-                    &format!("{:?} ended with {:?}", transaction.transaction().commands, receipt.outcome),
+                    &format!(
+                        "{:?} ended with {:?}",
+                        transaction.transaction().commands,
+                        receipt.outcome
+                    ),
                 ));
             }
         }
@@ -234,7 +238,8 @@ impl Arithmetic {
                         expires: expires.as_millis(),
                         is_open: true,
                     };
-                    self.locks.insert(LockId::derive(&transaction.id(), 0), lock);
+                    self.locks
+                        .insert(LockId::derive(&transaction.id(), 0), lock);
                 }
                 may
             }
@@ -276,7 +281,9 @@ impl Arithmetic {
         amount > 0
             && from != to
             && self.balances.contains_key(to)
-            && self.available(from).is_some_and(|available| available >= amount)
+            && self
+                .available(from)
+                .is_some_and(|available| available >= amount)
     }
 
     fn open_lock(&self, id: &LockId, time: u64) -> Option<&Lock> {
@@ -326,7 +333,10 @@ impl Arithmetic {
                 && balance.locked <= balance.total
         };
         if !self.balances.iter().all(is_sum) {
-            return Err(fault(height, "what is locked is not the sum of the open locks"));
+            return Err(fault(
+                height,
+                "what is locked is not the sum of the open locks",
+            ));
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ const NAME: &str = "evidence";
 #[derive(Clone, Debug)]
 pub struct EvidenceWatch {
     genesis_id: Blake3Digest,
-    members: Vec<ReplicaId>,
+    /// Numbers and weights, in the order of the numbers.
+    members: Vec<(ReplicaId, u64)>,
     epoch_length: u64,
     byzantine: BTreeSet<ReplicaId>,
     /// Reports by accused and kind.
@@ -28,7 +29,11 @@ impl EvidenceWatch {
     pub fn new(genesis: &Genesis, byzantine: BTreeSet<ReplicaId>) -> Self {
         Self {
             genesis_id: genesis.id(),
-            members: genesis.members.iter().map(|member| member.id).collect(),
+            members: genesis
+                .members
+                .iter()
+                .map(|member| (member.id, member.weight.get()))
+                .collect(),
             epoch_length: genesis.consensus.epoch_length,
             byzantine,
             reported: BTreeMap::new(),
@@ -107,13 +112,24 @@ impl EvidenceWatch {
         })
     }
 
-    /// Section 2 of the specification, for members of equal weight.
+    /// Section 2 of the specification: turns for members of equal weight, draws for others.
     fn leader(&self, height: u64, view: u64) -> Result<ReplicaId, Violation> {
         let epoch = height.saturating_sub(1) / self.epoch_length;
+        let turn = height.wrapping_add(view);
+        let is_equal = self.members.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let leader = if is_equal {
+            self.in_turn(epoch, turn)
+        } else {
+            self.drawn(epoch, turn)
+        };
+        leader.ok_or_else(|| Violation::new(NAME, "a federation without members"))
+    }
+
+    fn in_turn(&self, epoch: u64, turn: u64) -> Option<ReplicaId> {
         let mut order: Vec<([u8; 32], ReplicaId)> = self
             .members
             .iter()
-            .map(|id| {
+            .map(|(id, _)| {
                 let digest = Preimage::new(domain::LEADER_ORDER)
                     .array(self.genesis_id.as_bytes())
                     .u64(epoch)
@@ -123,10 +139,52 @@ impl EvidenceWatch {
             })
             .collect();
         order.sort();
-        let turn = height.wrapping_add(view) % order.len().max(1) as u64;
-        order
-            .get(turn as usize)
-            .map(|(_, id)| *id)
-            .ok_or_else(|| Violation::new(NAME, "a federation without members"))
+        let place = turn % order.len().max(1) as u64;
+        order.get(place as usize).map(|(_, id)| *id)
+    }
+
+    fn drawn(&self, epoch: u64, turn: u64) -> Option<ReplicaId> {
+        let digest = Preimage::new(domain::LEADER_DRAW)
+            .array(self.genesis_id.as_bytes())
+            .u64(epoch)
+            .u64(turn)
+            .sha256();
+        let total: u64 = self.members.iter().map(|(_, weight)| weight).sum();
+        // The digest as one large number modulo the weight of all, bit by bit.
+        let mut point = 0_u64;
+        for byte in digest.as_bytes() {
+            for bit in (0..8).rev() {
+                point = (point * 2 + u64::from(byte >> bit & 1)) % total.max(1);
+            }
+        }
+        let mut shares = self.members.iter().scan(0, |sum, (id, weight)| {
+            *sum += weight;
+            Some((*sum, *id))
+        });
+        shares.find(|(end, _)| point < *end).map(|(_, id)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::Federation;
+    use crate::keys::Scheme;
+    use polity_types::Seed;
+
+    /// Two computations of one rule.
+    #[test]
+    fn leaders_are_those_of_the_chain() {
+        let seed = Seed::from_number(9);
+        for weights in [&[1; 7][..], &[30, 20, 20, 10, 10, 10]] {
+            let federation = Federation::new(&seed, Scheme::Stub, weights, 10);
+            let watch = EvidenceWatch::new(&federation.genesis, BTreeSet::new());
+            for (height, view) in (1..60).flat_map(|height| [(height, 0), (height, height * 3)]) {
+                assert_eq!(
+                    watch.leader(height, view),
+                    Ok(federation.leader(height, view))
+                );
+            }
+        }
     }
 }

@@ -73,7 +73,8 @@ impl Progress {
 
     /// A block was decided.
     pub fn committed(&mut self, committed: &Committed) {
-        self.decided.extend(committed.receipts.iter().map(|receipt| receipt.id));
+        self.decided
+            .extend(committed.receipts.iter().map(|receipt| receipt.id));
     }
 
     /// Promised transactions that no block holds yet.
@@ -104,7 +105,10 @@ mod tests {
             silent: 1,
         };
         let exchange = Duration::from_millis(1_020);
-        assert_eq!(pace.height(0), Duration::from_secs(1 + 2 + 4 + 8) + exchange * 4);
+        assert_eq!(
+            pace.height(0),
+            Duration::from_secs(1 + 2 + 4 + 8) + exchange * 4
+        );
         assert_eq!(pace.height(40), Duration::from_secs(240) + exchange * 4);
         assert!(pace.heights(3, 5) > pace.heights(3, 4));
     }

@@ -4,7 +4,9 @@
 //! statements for the whole run, so a restart that forgets is seen.
 
 use super::Violation;
-use polity_consensus::fbpbft::{Message, NewView, PrePrepare, PreparedClaim, ViewChange, Vote, VoteKind};
+use polity_consensus::fbpbft::{
+    Message, NewView, PrePrepare, PreparedClaim, ViewChange, Vote, VoteKind,
+};
 use polity_crypto::Sha256Digest;
 use polity_types::ReplicaId;
 use std::collections::BTreeMap;
@@ -88,7 +90,13 @@ impl SigningWatch {
 
     fn pre_prepare(&mut self, by: ReplicaId, said: &PrePrepare) -> Result<(), Violation> {
         let (height, view) = (said.height.get(), said.view.get());
-        self.say(by, Statement::PrePrepare, height, view, said.digest.as_bytes().to_vec())
+        self.say(
+            by,
+            Statement::PrePrepare,
+            height,
+            view,
+            said.digest.as_bytes().to_vec(),
+        )
     }
 
     fn vote(&mut self, by: ReplicaId, vote: &Vote) -> Result<(), Violation> {
@@ -97,7 +105,9 @@ impl SigningWatch {
         if view < floor {
             return Err(Violation::new(
                 NAME,
-                format!("replica {by} votes at height {height} in view {view} after it asked for view {floor}"),
+                format!(
+                    "replica {by} votes at height {height} in view {view} after it asked for view {floor}"
+                ),
             ));
         }
         let mut said = vote.value.digest.as_bytes().to_vec();
@@ -125,7 +135,9 @@ impl SigningWatch {
         {
             return Err(Violation::new(
                 NAME,
-                format!("replica {by} asks for view {view} at height {height} and hides its COMMIT of view {committed}"),
+                format!(
+                    "replica {by} asks for view {view} at height {height} and hides its COMMIT of view {committed}"
+                ),
             ));
         }
         let bytes = match said.prepared {
@@ -141,11 +153,20 @@ impl SigningWatch {
 
     fn new_view(&mut self, by: ReplicaId, said: &NewView) -> Result<(), Violation> {
         let (height, view) = (said.height.get(), said.view.get());
-        if !self.said.contains_key(&(by, Statement::NewView, height, view)) {
+        if !self
+            .said
+            .contains_key(&(by, Statement::NewView, height, view))
+        {
             self.new_views += 1;
         }
         // The leader's signature stands for everything that it covers.
-        self.say(by, Statement::NewView, height, view, said.signature.as_slice().to_vec())?;
+        self.say(
+            by,
+            Statement::NewView,
+            height,
+            view,
+            said.signature.as_slice().to_vec(),
+        )?;
         self.pre_prepare(by, &said.pre_prepare)
     }
 
@@ -166,7 +187,9 @@ impl SigningWatch {
             Some(before) if *before == said => Ok(()),
             Some(_) => Err(Violation::new(
                 NAME,
-                format!("replica {by} signs two different {statement:?}s at height {height} in view {view}"),
+                format!(
+                    "replica {by} signs two different {statement:?}s at height {height} in view {view}"
+                ),
             )),
         }
     }
@@ -214,7 +237,10 @@ mod tests {
     #[test]
     fn fb_15_what_may_be_said_once_is_seen_when_it_is_said_twice() {
         let (prepare, commit) = (VoteKind::Prepare, VoteKind::Commit);
-        assert_eq!(says(&[vote(prepare, 0, 1), vote(prepare, 0, 1), vote(commit, 0, 1)]), Ok(()));
+        assert_eq!(
+            says(&[vote(prepare, 0, 1), vote(prepare, 0, 1), vote(commit, 0, 1)]),
+            Ok(())
+        );
         assert_eq!(says(&[vote(prepare, 0, 1), vote(prepare, 1, 2)]), Ok(()));
         assert!(says(&[vote(prepare, 0, 1), vote(prepare, 0, 2)]).is_err());
         assert!(says(&[vote(commit, 0, 1), vote(commit, 0, 2)]).is_err());
@@ -225,9 +251,15 @@ mod tests {
     #[test]
     fn fb_9_votes_below_the_floor_and_hidden_commits_are_seen() {
         assert!(says(&[view_change(2, None), vote(VoteKind::Prepare, 1, 1)]).is_err());
-        assert_eq!(says(&[view_change(2, None), vote(VoteKind::Prepare, 2, 1)]), Ok(()));
+        assert_eq!(
+            says(&[view_change(2, None), vote(VoteKind::Prepare, 2, 1)]),
+            Ok(())
+        );
         assert!(says(&[vote(VoteKind::Commit, 1, 1), view_change(2, None)]).is_err());
         assert!(says(&[vote(VoteKind::Commit, 1, 1), view_change(2, Some(0))]).is_err());
-        assert_eq!(says(&[vote(VoteKind::Commit, 1, 1), view_change(2, Some(1))]), Ok(()));
+        assert_eq!(
+            says(&[vote(VoteKind::Commit, 1, 1), view_change(2, Some(1))]),
+            Ok(())
+        );
     }
 }

@@ -25,12 +25,16 @@ pub(super) fn calm(play: &mut Play) -> Result<(), Failure> {
             for height in 1..=u64::from(blocks) {
                 let sent = world.normal_case_messages(height);
                 if sent != expected {
-                    return broken(format!("N = {members}: height {height} took {sent} messages instead of {expected}"));
+                    return broken(format!(
+                        "N = {members}: height {height} took {sent} messages instead of {expected}"
+                    ));
                 }
                 for id in federation.ids() {
                     let time = world.decision_time(id, height);
                     if time != Some(delay * 3) {
-                        return broken(format!("N = {members}: replica {id} decided height {height} after {time:?}"));
+                        return broken(format!(
+                            "N = {members}: replica {id} decided height {height} after {time:?}"
+                        ));
                     }
                 }
             }
@@ -198,8 +202,13 @@ pub(super) fn barely_a_quorum(play: &mut Play) -> Result<(), Failure> {
         })?;
         world.idle();
         for height in (1..=16).filter(|height| federation.leader(*height, 0) != dead) {
-            if let Some(id) = alive.iter().find(|id| world.signing().floor(**id, height) > 0) {
-                return broken(format!("replica {id} gave up on the living leader of height {height}"));
+            if let Some(id) = alive
+                .iter()
+                .find(|id| world.signing().floor(**id, height) > 0)
+            {
+                return broken(format!(
+                    "replica {id} gave up on the living leader of height {height}"
+                ));
             }
         }
         world.settle(2)
@@ -228,8 +237,11 @@ pub(super) fn lost_gossip(play: &mut Play) -> Result<(), Failure> {
 /// Anything at any time.
 pub(super) fn chaos(play: &mut Play) -> Result<(), Failure> {
     let mut random = play.random("chaos");
-    let members = [4, 5, 6, 7, 10][random.below(5) as usize];
-    let federation = play.federation(members);
+    let members: u32 = [4, 5, 6, 7, 10][random.below(5) as usize];
+    let epoch_length = [3, 1_000][random.below(2) as usize];
+    let weights = vec![1; members as usize];
+    let federation = Federation::new(&play.seed, Scheme::Stub, &weights, epoch_length);
+    let federation = Rc::new(federation);
     let faulty_max = (members - 1) / 3;
     let mut ids: Vec<ReplicaId> = federation.ids().collect();
     shuffle(&mut ids, &mut random);
@@ -314,7 +326,10 @@ pub(super) fn shuffle(ids: &mut [ReplicaId], random: &mut Stream) {
 /// The first height whose leader in view 0 is the given member, from `from` on.
 pub(super) fn next_turn(federation: &Federation, id: ReplicaId, from: u64) -> Result<u64, Failure> {
     let turns = from..from + u64::from(federation.members());
-    match turns.into_iter().find(|height| federation.leader(*height, 0) == id) {
+    match turns
+        .into_iter()
+        .find(|height| federation.leader(*height, 0) == id)
+    {
         Some(height) => Ok(height),
         None => inconclusive("equal members take turns"),
     }

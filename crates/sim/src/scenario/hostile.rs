@@ -1,10 +1,15 @@
 //! Members break the rules in general.
 
-use super::{Play, broken, inconclusive};
+use super::faults::{blocks_under_faults, shuffle};
+use super::{Play, broken, inconclusive, millis};
 use crate::adversary::{Equivocator, Plot, Replayer, SplitVoter};
+use crate::federation::Federation;
+use crate::keys::Scheme;
+use crate::network::Link;
 use crate::outcome::Failure;
 use crate::world::Options;
 use polity_types::ReplicaId;
+use std::rc::Rc;
 
 /// A leader that proposes two blocks.
 pub(super) fn equivocating_leader(play: &mut Play) -> Result<(), Failure> {
@@ -24,6 +29,29 @@ pub(super) fn equivocating_leader(play: &mut Play) -> Result<(), Failure> {
             world.settle(2)?;
             if world.evidence().convictions(leader) == 0 {
                 return broken(format!("N = {members}: the equivocator was not convicted"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// FB-1: quorums of weight. The heaviest member may be as heavy as all that may be faulty.
+pub(super) fn weights(play: &mut Play) -> Result<(), Failure> {
+    for weights in [&[3, 2, 2, 1, 1, 1][..], &[30, 30, 20, 11, 5, 4]] {
+        let federation = Rc::new(Federation::new(&play.seed, Scheme::Stub, weights, 4));
+        let heaviest = ReplicaId::new(0);
+        let mut others = federation.others(&[heaviest]);
+        shuffle(&mut others, &mut play.random("halves"));
+        let plot = Plot::against(others[..2].to_vec());
+        let options = Options {
+            link: Link::reordering(millis(2), millis(40)).losing(5_000),
+            ..Options::default().with(heaviest, Equivocator::new(plot.clone()))
+        };
+        play.world(&federation, options, |world| {
+            blocks_under_faults(world, 16)?;
+            if plot.borrow().attempts() == 0 {
+                return inconclusive("the heaviest member never led");
             }
             Ok(())
         })?;

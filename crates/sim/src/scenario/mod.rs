@@ -83,9 +83,19 @@ const ALL: &[ScenarioInfo] = &[
         play: recovery::crash_at_persist,
     },
     ScenarioInfo {
+        name: "two-stories",
+        summary: "a member votes, loses power at any record, and is told another story afterwards",
+        play: recovery::two_stories,
+    },
+    ScenarioInfo {
         name: "equivocating-leader",
         summary: "a leader proposes two blocks at N = 4, 6, 20, and is convicted",
         play: hostile::equivocating_leader,
+    },
+    ScenarioInfo {
+        name: "weights",
+        summary: "members of unequal weight and short epochs, the heaviest one equivocates",
+        play: hostile::weights,
     },
     ScenarioInfo {
         name: "split-voter",

@@ -1,6 +1,6 @@
 //! Schedules that forked or halted the prototype (section 9: W1 to W12, V1 to V4).
 
-use super::faults::{blocks_under_faults, next_turn};
+use super::faults::{blocks_under_faults, next_turn, shuffle};
 use super::{Play, broken, inconclusive, millis, seconds};
 use crate::adversary::{
     Accomplice, Equivocator, Foreigner, JunkNewView, Nonsense, Plot, Silent, ViewJumper,
@@ -85,7 +85,7 @@ pub(super) fn w4a(play: &mut Play) -> Result<(), Failure> {
             .filter_map(|id| world.store(*id).first())
             .map(|decided| decided.certificate.view.get())
             .collect();
-        if views.iter().any(|view| *view == 0) {
+        if views.contains(&0) {
             return inconclusive("somebody decided in view 0");
         }
         world.settle(4)
@@ -98,12 +98,15 @@ pub(super) fn w4b(play: &mut Play) -> Result<(), Failure> {
         let federation = play.federation(members);
         let dead: Vec<ReplicaId> = (0..dead).map(|view| federation.leader(1, view)).collect();
         play.world(&federation, Options::default(), |world| {
-            dead.iter().for_each(|id| world.crash(*id));
+            for id in &dead {
+                world.crash(*id);
+            }
             world.progress(3 * members)?;
             let alive = federation.others(&dead)[0];
-            let led = world.store(alive).iter().filter(|decided| {
-                dead.contains(&decided.block.header.proposer)
-            });
+            let led = world
+                .store(alive)
+                .iter()
+                .filter(|decided| dead.contains(&decided.block.header.proposer));
             if led.count() > 0 {
                 return broken("a dead member proposed a block");
             }
@@ -118,12 +121,18 @@ pub(super) fn w4c(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(10);
     // Members that do not lead the first height, so that it starts well.
     let jumpers: Vec<ReplicaId> = (3..6).map(|view| federation.leader(1, view)).collect();
-    let options = jumpers
-        .iter()
-        .zip([1, 7, 1_000_000])
-        .fold(Options::default(), |options, (id, view)| {
-            options.with(*id, ViewJumper { view: View::new(view) })
-        });
+    let options =
+        jumpers
+            .iter()
+            .zip([1, 7, 1_000_000])
+            .fold(Options::default(), |options, (id, view)| {
+                options.with(
+                    *id,
+                    ViewJumper {
+                        view: View::new(view),
+                    },
+                )
+            });
     play.world(&federation, options, |world| {
         world.progress(3)?;
         if world.signing().highest_floor() > 0 {
@@ -162,7 +171,11 @@ pub(super) fn w5(play: &mut Play) -> Result<(), Failure> {
         if said.borrow().len() < 8 {
             return inconclusive("too little nonsense was proposed");
         }
-        let voted = said.borrow().iter().find(|digest| world.signing().has_voted_for(digest)).copied();
+        let voted = said
+            .borrow()
+            .iter()
+            .find(|digest| world.signing().has_voted_for(digest))
+            .copied();
         if let Some(digest) = voted {
             return broken(format!("an honest member voted for nonsense {digest}"));
         }
@@ -203,7 +216,9 @@ pub(super) fn w7b(play: &mut Play) -> Result<(), Failure> {
         world.progress(6)?;
         let block = &world.store(others[0])[turn as usize - 1].block;
         if block.header.proposer != absent {
-            return broken(format!("member {absent} did not lead height {turn} after it was back"));
+            return broken(format!(
+                "member {absent} did not lead height {turn} after it was back"
+            ));
         }
         Ok(())
     })
@@ -214,10 +229,14 @@ pub(super) fn w8(play: &mut Play) -> Result<(), Failure> {
     for members in [6, 20] {
         let federation = play.federation(members);
         let faulty_max = u64::from(members - 1) / 3;
-        let faulty: Vec<ReplicaId> = (0..faulty_max).map(|view| federation.leader(1, view)).collect();
+        let faulty: Vec<ReplicaId> = (0..faulty_max)
+            .map(|view| federation.leader(1, view))
+            .collect();
         let honest = federation.others(&faulty);
-        let cut = 1 + play.random("cut").below(honest.len() as u64 - 1) as usize;
-        let plot = Plot::against(honest[..cut].to_vec());
+        // Halves: with a quorum of 2F + 1 both would decide.
+        let mut honest = honest;
+        shuffle(&mut honest, &mut play.random("halves"));
+        let plot = Plot::against(honest[..honest.len() / 2].to_vec());
         let mut options = Options::default().with(faulty[0], Equivocator::new(plot.clone()));
         for id in &faulty[1..] {
             options = options.with(*id, Accomplice::new(plot.clone()));
@@ -252,7 +271,10 @@ pub(super) fn w9(play: &mut Play) -> Result<(), Failure> {
                     return broken("a proof that does not travel");
                 };
                 if proof.verify(&chain, &federation.verifier).is_err() {
-                    return broken(format!("a stranger refuses the proof of height {}", proof.header.height));
+                    return broken(format!(
+                        "a stranger refuses the proof of height {}",
+                        proof.header.height
+                    ));
                 }
                 proof.header.timestamp = proof.header.timestamp.saturating_add(millis(1));
                 if proof.verify(&chain, &federation.verifier).is_ok() {
@@ -276,7 +298,7 @@ pub(super) fn w12(play: &mut Play) -> Result<(), Failure> {
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let foreigner = play.pick("foreigner", &everybody);
     let mut other = federation.genesis.clone();
-    other.name = "another federation".to_owned();
+    "another federation".clone_into(&mut other.name);
     let Ok(elsewhere) = other.chain() else {
         return inconclusive("the other federation has no committee");
     };

@@ -1,6 +1,8 @@
 //! Power fails at the worst moments (FB-15).
 
-use super::{Play, millis};
+use super::{Play, inconclusive, millis};
+use crate::adversary::{Equivocator, Plot};
+use crate::network::{Fate, Kind};
 use crate::node::CrashPoint;
 use crate::outcome::Failure;
 use crate::world::{Options, World};
@@ -30,7 +32,9 @@ pub(super) fn w11(play: &mut Play) -> Result<(), Failure> {
             world.crash(victim);
             if height % 4 == 0 {
                 // All at once: what is left is what the disks kept.
-                everybody.iter().for_each(|id| world.crash(*id));
+                for id in &everybody {
+                    world.crash(*id);
+                }
             }
             world.run_for(millis(random.below(1_500)))?;
             for id in &everybody {
@@ -66,6 +70,50 @@ pub(super) fn crash_at_persist(play: &mut Play) -> Result<(), Failure> {
                 })?;
             }
         }
+    }
+    Ok(())
+}
+
+/// FB-15: a leader tells a member of one block and, after that member was restarted, of another one
+/// in the same view. What it voted for before is what it votes for.
+pub(super) fn two_stories(play: &mut Play) -> Result<(), Failure> {
+    let federation = play.federation(4);
+    let leader = federation.leader(1, 0);
+    let victim = play.pick("victim", &federation.others(&[leader]));
+    // All but the victim are told of the first block.
+    for record in 0..6 {
+        let plot = Plot::against([]);
+        plot.borrow_mut().witness = Some(victim);
+        let options = Options::default().with(leader, Equivocator::new(plot.clone()));
+        play.world(&federation, options, |world| {
+            let mut told = 0;
+            world.filter(move |packet| match packet.kind() {
+                Kind::Proposal if packet.to == victim && packet.height() == 1 => {
+                    told += 1;
+                    if told == 1 {
+                        Fate::Pass
+                    } else {
+                        Fate::Delay(millis(300))
+                    }
+                }
+                // The others decide late, so that height and view are the same all the time.
+                Kind::Commit if packet.height() == 1 => Fate::Delay(millis(500)),
+                _ => Fate::Pass,
+            });
+            world.crash_at(victim, CrashPoint { record, kept: None });
+            world.submit(leader)?;
+            world.run_for(millis(150))?;
+            // Some records come only later in the height, or in the next one.
+            world.crash(victim);
+            world.run_for(millis(50))?;
+            world.restart(victim)?;
+            world.run_for(millis(900))?;
+            world.settle(2)?;
+            if plot.borrow().attempts() == 0 {
+                return inconclusive("the leader told one story");
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }

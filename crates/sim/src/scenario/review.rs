@@ -17,19 +17,28 @@ pub(super) fn r1(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(4);
     let leader = federation.leader(1, 1);
     let lonely = play.pick("lonely", &federation.others(&[leader]));
-    let options = Options::default().with(leader, BareProposer::default());
+    let adversary = BareProposer::default();
+    let said = adversary.said();
+    let options = Options::default().with(leader, adversary);
     play.world(&federation, options, |world| {
         decided_by_one(world, lonely)?;
         let others = federation.others(&[lonely, leader]);
-        let bare = |world: &crate::World| -> u64 {
-            others.iter().map(|id| world.drops(*id, DropReason::BareProposal)).sum()
-        };
-        world.arrange(seconds(20), "a bare proposal", |world| bare(world) > 0)?;
+        world.arrange(seconds(20), "a bare proposal", |_| {
+            !said.borrow().is_empty()
+        })?;
         let limit = world.pace().height(2) * 2;
         world.expect(limit, "a decision of the others", |world| {
             others.iter().all(|id| world.height(*id) >= 1)
         })?;
-        world.settle(3)
+        world.settle(3)?;
+        let is_voted = said
+            .borrow()
+            .iter()
+            .any(|digest| world.signing().has_voted_for(digest));
+        if is_voted {
+            return broken("an honest member voted for a bare proposal");
+        }
+        Ok(())
     })
 }
 
@@ -57,7 +66,9 @@ pub(super) fn r2(play: &mut Play) -> Result<(), Failure> {
             _ => Fate::Pass,
         });
         world.submit(ignorant)?;
-        world.arrange(seconds(120), "a wish for view 5", |world| world.floor(late) >= 5)?;
+        world.arrange(seconds(120), "a wish for view 5", |world| {
+            world.floor(late) >= 5
+        })?;
         world.release();
         world.run_for(seconds(1))?;
         if world.signing().has_voted(late, 1, 3) {
@@ -101,7 +112,10 @@ pub(super) fn r3(play: &mut Play) -> Result<(), Failure> {
 pub(super) fn r4(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(4);
     let silent = federation.leader(1, 0);
-    let ahead = play.pick("ahead", &federation.others(&[silent, federation.leader(1, 1)]));
+    let ahead = play.pick(
+        "ahead",
+        &federation.others(&[silent, federation.leader(1, 1)]),
+    );
     play.world(&federation, Options::default(), |world| {
         world.crash(silent);
         let is_over = Rc::new(Cell::new(false));
@@ -119,12 +133,26 @@ pub(super) fn r4(play: &mut Play) -> Result<(), Failure> {
         });
         let others = federation.others(&[silent, ahead]);
         world.submit(ahead)?;
-        world.arrange(seconds(30), "a replica that entered and left view 1", |world| {
-            is_over.get() && world.view(ahead) == 1 && world.floor(ahead) == 2
-                && others.iter().all(|id| world.floor(*id) == 1)
-        })?;
+        world.arrange(
+            seconds(30),
+            "a replica that entered and left view 1",
+            |world| {
+                is_over.get()
+                    && world.view(ahead) == 1
+                    && world.floor(ahead) == 2
+                    && others.iter().all(|id| world.floor(*id) == 1)
+            },
+        )?;
         // Nobody restarts and nothing is healed: the three go on by themselves.
         world.progress(4)?;
+        // FB-9: its VIEW-CHANGE for view 1 is sent again although it has left that view, so the
+        // leader of view 1 still gets a quorum for exactly that view.
+        let view = world.store(ahead)[0].certificate.view.get();
+        if view != 1 {
+            return broken(format!(
+                "view 1 came to nothing, height 1 was decided in view {view}"
+            ));
+        }
         world.settle(2)
     })
 }
@@ -198,7 +226,10 @@ pub(super) fn r7(play: &mut Play) -> Result<(), Failure> {
         world.progress(8)?;
         let signers = |id: u32| {
             let store = world.store(ReplicaId::new(id));
-            store.iter().map(|decided| decided.certificate.votes.signers.clone()).collect::<Vec<_>>()
+            store
+                .iter()
+                .map(|decided| decided.certificate.votes.signers.clone())
+                .collect::<Vec<_>>()
         };
         let (first, second) = (signers(0), signers(1));
         if first.iter().zip(&second).all(|(a, b)| a == b) {
@@ -213,9 +244,9 @@ pub(super) fn r8(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(4);
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let relay = play.pick("relay", &everybody);
-    let tamperer = Tamperer::default();
-    let tampered = tamperer.tampered();
-    let options = Options::default().with(relay, tamperer);
+    let adversary = Tamperer::default();
+    let tampered = adversary.tampered();
+    let options = Options::default().with(relay, adversary);
     play.world(&federation, options, |world| {
         world.filter(move |packet| match packet.kind() {
             Kind::Proposal => Fate::Drop,
@@ -224,7 +255,9 @@ pub(super) fn r8(play: &mut Play) -> Result<(), Failure> {
         });
         world.load(millis(100), 2);
         let limit = world.pace().heights(0, 6);
-        world.expect(limit, "blocks by way of NEW-VIEWs", |world| world.lowest_height() >= 6)?;
+        world.expect(limit, "blocks by way of NEW-VIEWs", |world| {
+            world.lowest_height() >= 6
+        })?;
         world.idle();
         if tampered.get() == 0 {
             return inconclusive("no NEW-VIEW passed the relay");
@@ -244,7 +277,11 @@ pub(super) fn r9(play: &mut Play) -> Result<(), Failure> {
         });
         world.submit(fed)?;
         world.run_for(seconds(30))?;
-        if let Some(id) = federation.others(&[fed]).into_iter().find(|id| world.floor(*id) > 0) {
+        if let Some(id) = federation
+            .others(&[fed])
+            .into_iter()
+            .find(|id| world.floor(*id) > 0)
+        {
             return broken(format!("one client made replica {id} change its view"));
         }
         // The others have work of their own; the one that was fed must not be lost to them.
@@ -271,17 +308,25 @@ fn under_forgery(play: &mut Play, delay: u64) -> Result<(), Failure> {
         });
         world.load(millis(60), 2);
         let limit = world.pace().heights(0, 8);
-        world.expect(limit, "blocks under forgery", |world| world.lowest_height() >= 8)?;
+        world.expect(limit, "blocks under forgery", |world| {
+            world.lowest_height() >= 8
+        })?;
         world.idle();
         let honest = federation.others(&[forger]);
-        let refused: u64 = honest.iter().map(|id| world.drops(*id, DropReason::Signature)).sum();
+        let refused: u64 = honest
+            .iter()
+            .map(|id| world.drops(*id, DropReason::Signature))
+            .sum();
         if refused == 0 {
             return inconclusive("no forgery was checked");
         }
         for id in &honest {
             let engine = world.replica(*id).map(crate::SimReplica::engine);
             let blamed = engine.map_or(0, |engine| {
-                honest.iter().map(|other| engine.intake().failures(*other)).sum()
+                honest
+                    .iter()
+                    .map(|other| engine.intake().failures(*other))
+                    .sum()
             });
             if blamed > 0 {
                 return broken(format!("replica {id} blames an honest link for forgery"));

@@ -3,9 +3,16 @@
 //! To add a topic: a function that lists the cases, a function that answers an input, a line in
 //! [`TOPICS`], and `cargo xtask vectors --write <crate>/<topic>.v1.json`.
 
+mod consensus;
 mod crypto;
+mod evidence;
+mod federation;
 mod fields;
+mod genesis;
+mod leaves;
+mod ledger;
 mod merkle;
+mod messages;
 mod types;
 
 use polity_testkit::topic::{Topic, settle};
@@ -20,6 +27,17 @@ const TOPICS: &[Topic] = &[
     merkle::ROOT,
     merkle::INCLUSION,
     merkle::CONSISTENCY,
+    consensus::HEADER,
+    consensus::BLOCK,
+    consensus::CERTIFICATE,
+    evidence::EVIDENCE,
+    messages::MESSAGE,
+    messages::RECORD,
+    ledger::ADDRESS,
+    ledger::TRANSACTION,
+    leaves::RECEIPT,
+    leaves::STATE,
+    genesis::GENESIS,
 ];
 
 #[test]

@@ -1,0 +1,291 @@
+//! The program as its users start it: output, exit codes, files.
+
+mod common;
+
+use common::{Scratch, plan, program, start};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn polity(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.trim().lines().count(), 1, "one object was expected: {text}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
+    let scratch = Scratch::new();
+    let kept = scratch.path().join("kept");
+    let output = polity(&["demo", "--json", "--keep", text(&kept)]);
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["accepted"], 5);
+    assert_eq!(report["refused"], 1);
+    let steps = report["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["ok"] == true));
+    for name in ["LOCK 200", "COMMIT 200", "double spend", "finality proof", "conservation"] {
+        assert!(steps.iter().any(|step| step["name"] == name), "{name}");
+    }
+    for member in ["thor", "sprout", "legion", "platform2"] {
+        let output = polity(&["verify", text(&kept.join(member)), "--json"]);
+        assert_eq!(output.status.code(), Some(0));
+        let chain = &json(&output)["chains"][0];
+        assert_eq!(chain["state_root"], report["state_root"]);
+        assert_eq!(chain["supply"], "1500");
+    }
+    let all = polity(&["verify", text(&kept), "--json"]);
+    assert_eq!(json(&all)["chains"].as_array().unwrap().len(), 4);
+
+    // An exported chain is checked with its genesis, and with no other.
+    let chain = scratch.path().join("chain.polity");
+    let export = polity(&["export", text(&kept.join("thor")), "--out", text(&chain)]);
+    assert_eq!(export.status.code(), Some(0));
+    let genesis = kept.join("genesis.json");
+    let verify = |genesis: &Path| {
+        polity(&["verify", text(&chain), "--genesis", text(genesis)]).status.code()
+    };
+    assert_eq!(verify(&genesis), Some(0));
+    assert_eq!(polity(&["verify", text(&chain)]).status.code(), Some(2));
+    let other = scratch.path().join("other");
+    polity(&["init", text(&other), "--platforms", "thor"]);
+    assert_eq!(verify(&other.join("genesis.json")), Some(1));
+
+    // A byte that changed is found, whichever it is.
+    let bytes = std::fs::read(&chain).unwrap();
+    for place in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+        let mut broken = bytes.clone();
+        broken[place] ^= 1;
+        std::fs::write(&chain, broken).unwrap();
+        assert_ne!(verify(&genesis), Some(0), "byte {place}");
+    }
+    std::fs::write(&chain, &bytes[..bytes.len() - 1]).unwrap();
+    assert_ne!(verify(&genesis), Some(0), "cut short");
+}
+
+#[test]
+fn a_file_of_orders_is_carried_out_and_its_bad_rows_are_named() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("orders.csv");
+    let rows = "order_id,from_account,to_bank,to_account,amount\n\
+                1,10,AB,20,100.50\n\
+                2,10,CD,30,.50\n\
+                not a row\n\
+                3,11,AB,20,1.25\n\
+                3,11,AB,20,1.25\n\
+                4,11,AB,20,-5\n\
+                5,12,HOME,12,5\n\
+                6,12,home,13,7\n";
+    std::fs::write(&file, rows).unwrap();
+    let output = polity(&["demo", "--orders", text(&file), "--json"]);
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["accepted"], 4);
+    assert_eq!(report["refused"], 4);
+    assert_eq!(report["banks"]["ab"], "101.75");
+    assert_eq!(report["banks"]["cd"], "0.5");
+    // 7 were paid there, and 5 did not leave.
+    assert_eq!(report["banks"]["home"], "12");
+    let refusals = report["refusals"].as_array().unwrap();
+    let lines: Vec<u64> = refusals.iter().map(|r| r["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [4, 6, 7, 8]);
+    assert!(refusals[3]["reason"].as_str().unwrap().contains("same account"));
+
+    let limited = polity(&["demo", "--orders", text(&file), "--limit", "1", "--json"]);
+    let report = json(&limited);
+    assert_eq!((&report["accepted"], &report["refused"]), (&1.into(), &0.into()));
+}
+
+#[test]
+fn a_file_that_holds_no_orders_is_a_usage_error() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("orders.csv");
+    std::fs::write(&file, "a,b\n1,2\n").unwrap();
+    let output = polity(&["demo", "--orders", text(&file)]);
+    assert_eq!(output.status.code(), Some(2));
+    let missing = polity(&["demo", "--orders", text(&scratch.path().join("missing"))]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert_eq!(polity(&["demo", "--limit", "5"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_commands_of_a_client_work_on_a_federation() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("fed");
+    let mut cluster = start(&directory, plan(&["thor", "sprout", "legion", "platform2"]));
+    let fed = text(&directory);
+    let run = |arguments: &[&str]| {
+        let output = polity(&[arguments, &["--dir", fed, "--json"]].concat());
+        (output.status.code(), output)
+    };
+    let account = |address: &str| json(&run(&["account", address]).1);
+
+    let (code, output) = run(&["transfer", "alice@thor", "bob@sprout", "12.5"]);
+    assert_eq!(code, Some(0));
+    let transfer = json(&output)["id"].as_str().unwrap().to_owned();
+    let (code, output) = run(&["lock", "alice@thor", "bob@sprout", "200"]);
+    assert_eq!(code, Some(0));
+    let lock = json(&output)["lock"].as_str().unwrap().to_owned();
+    assert_eq!(account("alice@thor")["locked"], "200");
+    assert_eq!(account("alice@thor")["locks"][0]["id"], lock.as_str());
+    assert_eq!(run(&["commit", &lock, "--amount", "150"]).0, Some(0));
+    assert_eq!(account("alice@thor")["total"], "837.5");
+    assert_eq!(account("bob@sprout")["total"], "662.5");
+    // A lock is settled once.
+    assert_eq!(run(&["commit", &lock]).0, Some(6));
+    let (_, output) = run(&["lock", "alice@thor", "bob@sprout", "10"]);
+    let lock = json(&output)["lock"].as_str().unwrap().to_owned();
+    assert_eq!(run(&["rollback", &lock, "--reason", "cancelled"]).0, Some(0));
+    assert_eq!(account("alice@thor")["available"], "837.5");
+    // More than there is: the federation refuses, and the receipt says why.
+    let (code, output) = run(&["transfer", "alice@thor", "bob@sprout", "9999"]);
+    assert_eq!(code, Some(6));
+    assert_eq!(json(&output)["rejection"], "insufficient_funds");
+
+    let (code, output) = run(&["status"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(json(&output).as_array().unwrap().len(), 4);
+
+    let genesis = directory.join("genesis.json");
+    for (kind, what) in [("account", "alice@thor"), ("transaction", transfer.as_str()), ("lock", lock.as_str())] {
+        let file = scratch.path().join(format!("{kind}.json"));
+        assert_eq!(run(&["proof", kind, what, "--out", text(&file)]).0, Some(0), "{kind}");
+        let check = |genesis: &Path| {
+            polity(&["proof", "check", text(&file), "--genesis", text(genesis)]).status.code()
+        };
+        assert_eq!(check(&genesis), Some(0), "{kind}");
+        // Another federation's genesis, and a proof that was changed.
+        let other = scratch.path().join(format!("other-{kind}"));
+        polity(&["init", text(&other), "--platforms", "a,b,c,d"]);
+        assert_eq!(check(&other.join("genesis.json")), Some(1), "{kind}");
+        let proof = std::fs::read_to_string(&file).unwrap();
+        let changed = proof.replacen("\"height\": ", "\"height\": 1", 1);
+        std::fs::write(&file, changed).unwrap();
+        assert_eq!(check(&genesis), Some(1), "{kind} changed");
+    }
+
+    cluster.stop().unwrap();
+    assert_eq!(run(&["account", "alice@thor"]).0, Some(5));
+    assert_eq!(run(&["status"]).0, Some(5));
+}
+
+#[test]
+fn usage_errors_have_their_exit_code() {
+    let scratch = Scratch::new();
+    let missing = scratch.path().join("missing");
+    let table: [&[&str]; 12] = [
+        &[],
+        &["fly"],
+        &["run"],
+        &["run", text(&missing)],
+        &["init", "x"],
+        &["transfer", "alice", "bob@b", "1"],
+        &["transfer", "alice@a", "bob@b", "1e3"],
+        &["lock", "alice@a", "bob@b", "-1"],
+        &["commit", "xyz"],
+        &["account", "alice@a", "--api", "nowhere"],
+        &["sim", "--scenario", "no-such-scenario"],
+        &["bench", "--seconds", "0"],
+    ];
+    for arguments in table {
+        let output = polity(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+    let exists = scratch.path().join("exists");
+    std::fs::create_dir(&exists).unwrap();
+    std::fs::write(exists.join("file"), "x").unwrap();
+    for arguments in [
+        ["init", text(&exists), "--platforms", "a,b"],
+        ["init", text(&missing), "--platforms", "a,a"],
+        ["init", text(&missing), "--platforms", "Thor"],
+    ] {
+        let output = polity(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+    assert_eq!(polity(&["--help"]).status.code(), Some(0));
+    assert_eq!(polity(&["--version"]).status.code(), Some(0));
+}
+
+/// However the demo ends, its nodes end with it.
+#[cfg(unix)]
+#[test]
+fn a_demo_that_is_killed_leaves_no_node_behind() {
+    use polity::lock::DirectoryLock;
+    use std::time::{Duration, Instant};
+    let scratch = Scratch::new();
+    for signal in ["-KILL", "-INT"] {
+        let kept = scratch.path().join(signal);
+        let mut demo = Command::new(program())
+            .args(["demo", "--keep", text(&kept)])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_mins(2);
+        let wait_until = |what: &str, is_so: &mut dyn FnMut() -> bool| {
+            while !is_so() {
+                assert!(Instant::now() < until, "{signal}: {what}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let nodes = ["thor", "sprout", "legion", "platform2"].map(|name| kept.join(name));
+        wait_until("four nodes write logs", &mut || {
+            nodes.iter().all(|node| node.join("log").is_file())
+        });
+        let is_sent = Command::new("kill")
+            .args([signal, &demo.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(is_sent.success());
+        demo.wait().unwrap();
+        wait_until("every data directory is free", &mut || {
+            nodes.iter().all(|node| DirectoryLock::acquire(node).is_ok())
+        });
+    }
+}
+
+#[test]
+fn log_lines_are_json_where_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("fed");
+    polity(&["init", text(&directory), "--platforms", "solo", "--base-port", "1"]);
+    std::fs::remove_file(directory.join("solo").join("journal")).unwrap();
+    let config = directory.join("solo").join("node.toml");
+    let words = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, words.replace("127.0.0.1:101", "127.0.0.1:0")).unwrap();
+    let solo = directory.join("solo");
+    let output = polity(&["run", text(&solo), "--log-format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<Value> = log
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last["level"], "ERROR");
+    let message = last["fields"]["message"].as_str().unwrap();
+    assert!(message.contains("the journal is missing"), "{message}");
+}
+
+#[test]
+fn a_simulated_federation_says_how_it_went() {
+    let list = polity(&["sim", "--list", "--json"]);
+    assert_eq!(list.status.code(), Some(0));
+    let names = json(&list);
+    let name = names[0]["name"].as_str().unwrap();
+    let one = polity(&["sim", "--scenario", name, "--seed", "7", "--json"]);
+    assert_eq!(one.status.code(), Some(0));
+    let again = polity(&["sim", "--scenario", name, "--seed", "7", "--json"]);
+    assert_eq!(json(&one)["audit_hash"], json(&again)["audit_hash"]);
+    let several = polity(&["sim", "--scenario", name, "--seeds", "3", "--json"]);
+    assert_eq!(json(&several)["ok"], true);
+}

@@ -1,0 +1,70 @@
+//! The end of a run: replays and sums.
+
+use super::{Summary, World};
+use crate::oracle::Violation;
+use crate::outcome::Failure;
+use crate::recording::{Recording, replay};
+use polity_crypto::Blake3Digest;
+use polity_types::ReplicaId;
+
+impl World {
+    /// Replays the life of one honest member.
+    pub fn replay_somebody(&mut self) -> Result<(), Failure> {
+        let honest: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].is_honest())
+            .collect();
+        let place = self.chance.below(honest.len() as u64) as usize;
+        honest.get(place).map_or(Ok(()), |node| self.replay(*node))
+    }
+
+    /// Adds everything up.
+    pub fn finish(mut self) -> Summary {
+        for node in &self.nodes {
+            for life in node.all_lives() {
+                self.audit.update(life.effects.as_bytes());
+            }
+        }
+        Summary {
+            audit_hash: Blake3Digest::new(*self.audit.finalize().as_bytes()),
+            heights: self
+                .nodes
+                .iter()
+                .map(|node| node.store.len() as u64)
+                .collect(),
+            blocks: self.agreement.highest(),
+            messages: self.network.sent().values().sum(),
+            transactions: self.progress.decided() as u64,
+            restarts: self.restarts,
+            time: self.now,
+            trace: self.trace,
+        }
+    }
+
+    /// Drives bare replicas with what one member was told, and compares what they ask for.
+    pub fn replay_of(&self, id: ReplicaId) -> Result<(), Failure> {
+        self.replay(id.get() as usize)
+    }
+
+    /// The steps of a member since its last start.
+    pub fn recording(&self, id: ReplicaId) -> &Recording {
+        &self.nodes[id.get() as usize].recording
+    }
+
+    pub(super) fn replay(&self, node: usize) -> Result<(), Failure> {
+        let node = &self.nodes[node];
+        for life in node.all_lives() {
+            let digest = replay(&node.basis, &life.recording);
+            if digest.as_ref() != Ok(&life.effects) {
+                return Err(Violation::new(
+                    "replay",
+                    format!(
+                        "replica {} asked for {} but its recording gives {digest:?}",
+                        node.id, life.effects
+                    ),
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Starting, telling and stopping replicas, and what oracles see of it.
+
+use super::{Event, World};
+use crate::node::Waiting;
+use crate::oracle::Violation;
+use crate::recording::{Door, EffectBytes, Recording, Step};
+use polity_replica::{Effect, Snapshot};
+use polity_types::{Effects, wire};
+
+impl World {
+    pub(super) fn start(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let (id, start) = (node.id, node.start);
+        let journal = node.disk.recover();
+        let snapshot = match (&node.snapshot, self.chance.below(2)) {
+            (Some(snapshot), 0) => Some(snapshot.clone()),
+            _ => None,
+        };
+        let base = snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.meta.height.get());
+        let mut applied = Vec::new();
+        let built = node.basis.build(snapshot.clone(), &journal, |committed| {
+            applied.push(committed);
+        });
+        let replica = match built {
+            Ok(replica) => replica,
+            Err(error) => {
+                let reason = format!("replica {id} cannot go on: {error}");
+                self.fail(Err(Violation::new("recovery", reason)));
+                return;
+            }
+        };
+        let records = journal.len();
+        node.door = Door::new(&node.basis, replica.chain().id());
+        node.replica = Some(replica);
+        node.halted = None;
+        node.recording = Recording {
+            snapshot: snapshot.map(|Snapshot { meta, chunks }| (meta, chunks)),
+            journal,
+            steps: Vec::new(),
+        };
+        if node.is_honest() {
+            self.agreement.restarted(id, base);
+            for committed in &applied {
+                let agreed = self.agreement.committed(id, committed);
+                self.fail(agreed);
+            }
+            self.compare(index);
+        }
+        for committed in applied {
+            self.keep(index, &committed);
+        }
+        self.note(|| format!("{id} starts ({start}) from {records} records above height {base}"));
+        self.set_alarm(index);
+    }
+
+    pub(super) fn lose_power(&mut self, index: usize, kept: usize) {
+        let id = self.nodes[index].id;
+        self.note(|| format!("{id} loses power, {kept} bytes of its tail are kept"));
+        self.nodes[index].crash(kept);
+    }
+
+    pub(super) fn tell(&mut self, index: usize, step: Step) {
+        let node = &mut self.nodes[index];
+        let Some(replica) = &mut node.replica else {
+            return;
+        };
+        let now = self.now.shown(node.skew);
+        self.audit.update(&self.now.as_micros().to_le_bytes());
+        self.audit.update(&(index as u32).to_le_bytes());
+        match &step {
+            Step::Tick => self.audit.update(&[0]),
+            Step::Frame { from, bytes } => {
+                self.audit.update(&[1]);
+                self.audit.update(&from.get().to_le_bytes());
+                self.audit.update(bytes)
+            }
+            Step::Submit(transactions) => {
+                self.audit.update(&[2]);
+                self.audit.update(&wire::encode(transactions))
+            }
+        };
+        let effects = node.door.drive(replica, now, &step);
+        node.recording.steps.push((now, step));
+        self.carry_out_all(index, effects);
+    }
+
+    pub(super) fn carry_out_all(&mut self, index: usize, effects: Effects<Effect>) {
+        let effects: Vec<(Effect, EffectBytes)> = effects
+            .into_iter()
+            .map(|effect| {
+                let bytes = EffectBytes::of(&effect);
+                (effect, bytes)
+            })
+            .collect();
+        let start = self.nodes[index].start;
+        let mut has_applied = false;
+        for (effect, bytes) in &effects {
+            self.nodes[index].effects.absorb(bytes);
+            has_applied |= matches!(effect, Effect::Committed(_));
+            if self.nodes[index].is_honest() {
+                self.observe(index, effect);
+            }
+        }
+        if has_applied && self.nodes[index].is_honest() {
+            self.compare(index);
+        }
+        for (effect, bytes) in effects {
+            if matches!(effect, Effect::Persist(_)) {
+                self.persist(index, &bytes);
+            } else if self.sync.is_zero() {
+                // Every record is synced by itself, so everything in front is durable.
+                let end = self.nodes[index].disk.end();
+                self.nodes[index].disk.sync_to(end);
+                self.carry_out(index, effect, &bytes);
+            } else {
+                let position = self.nodes[index].disk.end();
+                self.nodes[index].waiting.push_back(Waiting {
+                    position,
+                    effect,
+                    bytes,
+                });
+            }
+            if self.nodes[index].start != start {
+                // It lost power on the way.
+                return;
+            }
+        }
+        if self.sync.is_zero() {
+            let end = self.nodes[index].disk.end();
+            self.nodes[index].disk.sync_to(end);
+        } else {
+            self.work_off(index);
+        }
+        self.set_alarm(index);
+    }
+
+    pub(super) fn persist(&mut self, index: usize, bytes: &EffectBytes) {
+        let node = &mut self.nodes[index];
+        let before = node.disk.end();
+        let end = node.disk.append(&bytes.bytes);
+        let number = node.records;
+        node.records += 1;
+        let hits = node.crash_at.filter(|point| point.record == number);
+        if let Some(point) = hits {
+            node.crash_at = None;
+            // What came before it in this batch is on the disk, and so much of the record.
+            node.disk.sync_to(before);
+            let part = point.kept.unwrap_or(usize::MAX).min(end - before);
+            self.lose_power(index, part);
+        }
+    }
+
+    /// Releases what is durable, and starts the next sync.
+    pub(super) fn work_off(&mut self, index: usize) {
+        let start = self.nodes[index].start;
+        while self.nodes[index].start == start {
+            let node = &mut self.nodes[index];
+            let synced = node.disk.synced();
+            let is_free = node
+                .waiting
+                .front()
+                .is_some_and(|first| first.position <= synced);
+            if !is_free {
+                break;
+            }
+            if let Some(first) = node.waiting.pop_front() {
+                self.carry_out(index, first.effect, &first.bytes);
+            }
+        }
+        let sync = self.sync;
+        let node = &mut self.nodes[index];
+        if node.is_up() && node.syncing.is_none() && node.disk.end() > node.disk.synced() {
+            node.syncing = Some(node.disk.end());
+            let start = node.start;
+            self.schedule(sync, Event::Synced { node: index, start });
+        }
+    }
+
+    pub(super) fn on_synced(&mut self, index: usize, start: u32) {
+        let node = &mut self.nodes[index];
+        if node.start != start {
+            return;
+        }
+        if let Some(position) = node.syncing.take() {
+            node.disk.sync_to(position);
+            self.work_off(index);
+        }
+    }
+
+    /// What oracles see at once: what a replica applied and whom it accuses.
+    pub(super) fn observe(&mut self, index: usize, effect: &Effect) {
+        let id = self.nodes[index].id;
+        match effect {
+            Effect::Committed(committed) => {
+                let height = committed.block.header().height.get();
+                let digest = committed.block.digest();
+                self.note(|| format!("{id} decides {height} {digest}"));
+                self.applied_at.entry((height, id)).or_insert(self.now);
+                let result = self
+                    .agreement
+                    .committed(id, committed)
+                    .and_then(|()| self.arithmetic.committed(committed))
+                    .and_then(|()| self.evidence.committed(id, committed));
+                self.progress.committed(committed);
+                self.fail(result);
+            }
+            Effect::Report(evidence) => {
+                self.note(|| format!("{id} reports {evidence:?}"));
+                let result = self.evidence.reported(id, evidence);
+                self.fail(result);
+            }
+            Effect::Halt(halt) => {
+                let reason = format!("honest replica {id} halts: {halt}");
+                self.fail(Err(Violation::new("agreement", reason)));
+            }
+            Effect::Persist(_)
+            | Effect::Send { .. }
+            | Effect::Broadcast(_)
+            | Effect::Answer { .. }
+            | Effect::ServeDecided { .. } => {}
+        }
+    }
+
+    pub(super) fn compare(&mut self, index: usize) {
+        let Some(replica) = &self.nodes[index].replica else {
+            return;
+        };
+        let ledger = replica.ledger();
+        let result = self
+            .arithmetic
+            .compare(ledger.height().get(), ledger.accounts());
+        self.fail(result);
+    }
+}
