@@ -50,7 +50,9 @@ impl Receipt {
             .u8(tag)
             .u32(u32::from(code))
             // One more than the number, so that 0 says "none".
-            .u8(self.refused_command.map_or(0, |number| number + 1));
+            .u8(self
+                .refused_command
+                .map_or(0, |number| number.saturating_add(1)));
         if let Ok(Outcome::Locked(lock)) = &self.outcome {
             preimage = preimage.array(lock.as_bytes());
         }

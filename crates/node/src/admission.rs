@@ -23,6 +23,9 @@ const MEMBER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of clients' transactions that wait, at most; further ones are answered with 503.
 const CLIENT_BYTES_MAX: usize = 32 << 20;
 
+/// What a transaction costs beside its bytes, so that empty ones are not free.
+const OVERHEAD: usize = 256;
+
 /// Positive answers that each thread remembers.
 const VERDICTS_MAX: usize = 16_384;
 
@@ -130,21 +133,23 @@ impl Admission {
 
     /// Queues transactions that a member sent on.
     pub fn from_member(&self, from: ReplicaId, transactions: Vec<TransactionBytes>) {
-        let bytes = transactions.iter().map(|t| t.as_slice().len()).sum::<usize>();
+        let bytes = cost(transactions.iter().map(TransactionBytes::as_slice));
         let mut waiting = self.lock();
         if waiting.is_closed || waiting.member_bytes + bytes > MEMBER_BYTES_MAX {
             self.meters.dropped.add(transactions.len() as u64);
             return;
         }
         waiting.member_bytes += bytes;
-        waiting.members.push_back(Job::Member { from, transactions });
+        waiting
+            .members
+            .push_back(Job::Member { from, transactions });
         drop(waiting);
         self.arrived.notify_one();
     }
 
     /// Queues transactions of a client. `None` if too many wait.
     pub fn from_client(&self, transactions: Vec<Vec<u8>>) -> Option<oneshot::Receiver<Judged>> {
-        let bytes = transactions.iter().map(Vec::len).sum::<usize>();
+        let bytes = cost(transactions.iter().map(Vec::as_slice));
         let mut waiting = self.lock();
         if waiting.is_closed || waiting.client_bytes + bytes > CLIENT_BYTES_MAX {
             return None;
@@ -215,7 +220,10 @@ impl Admission {
                 if !transactions.is_empty() {
                     let input = Input::Gossiped { from, transactions };
                     // The driver is gone when the node stops.
-                    let _ = commands.blocking_send(Command::Fact(input));
+                    let _ = commands.blocking_send(Command::Fact {
+                        input,
+                        budget: None,
+                    });
                 }
             }
             Job::Client {
@@ -230,6 +238,14 @@ impl Admission {
             }
         }
     }
+}
+
+/// What a job takes of its queue.
+fn cost<'a>(transactions: impl Iterator<Item = &'a [u8]>) -> usize {
+    OVERHEAD
+        + transactions
+            .map(|bytes| OVERHEAD + bytes.len())
+            .sum::<usize>()
 }
 
 /// Hands what passed to the driver.
@@ -282,10 +298,10 @@ impl Waiting {
         };
         match &job {
             Some(Job::Member { transactions, .. }) => {
-                self.member_bytes -= transactions.iter().map(|t| t.as_slice().len()).sum::<usize>();
+                self.member_bytes -= cost(transactions.iter().map(TransactionBytes::as_slice));
             }
             Some(Job::Client { transactions, .. }) => {
-                self.client_bytes -= transactions.iter().map(Vec::len).sum::<usize>();
+                self.client_bytes -= cost(transactions.iter().map(Vec::as_slice));
             }
             None => {}
         }

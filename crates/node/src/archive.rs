@@ -255,7 +255,11 @@ fn serve(blocks: &Blocks, transport: &Transport, requests: &Receiver<Request>) {
     }
 }
 
-fn serve_one(blocks: &Blocks, transport: &Transport, request: &Request) -> Result<(), ArchiveError> {
+fn serve_one(
+    blocks: &Blocks,
+    transport: &Transport,
+    request: &Request,
+) -> Result<(), ArchiveError> {
     let mut height = request.from;
     let mut bytes_sent = 0;
     for _ in 0..request.count_max {

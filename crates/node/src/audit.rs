@@ -236,7 +236,10 @@ pub fn audit_export(
             return Err(no_export());
         }
         let mut bytes = Vec::new();
-        let read = (&mut file).take(length).read_to_end(&mut bytes).map_err(io)?;
+        let read = (&mut file)
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
         if read as u64 != length {
             return Err(no_export());
         }

@@ -19,8 +19,8 @@ use crate::table::Table;
 use crate::view::Status;
 use crate::wallet::{Terms, sign, submit, submit_all, wait_final};
 use clap::Args;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_crypto::Verifier as _;
+use polity_crypto::ed25519::Ed25519Verifier;
 use polity_ledger::{Address, Command, Parameters, SignedTransaction, TransactionId};
 use polity_types::Amount;
 use serde::Serialize;
@@ -423,7 +423,10 @@ impl Submission {
                 due += every;
             } else {
                 let waiting = self.next.load(Ordering::Relaxed)
-                    - self.final_count.load(Ordering::Relaxed).min(self.next.load(Ordering::Relaxed));
+                    - self
+                        .final_count
+                        .load(Ordering::Relaxed)
+                        .min(self.next.load(Ordering::Relaxed));
                 if waiting + batch > WINDOW {
                     std::thread::sleep(Duration::from_millis(1));
                 } else {
@@ -436,7 +439,11 @@ impl Submission {
     fn send(&self, client: &mut Client, count: usize, at: Instant) {
         let first = self.next.fetch_add(count, Ordering::Relaxed);
         let last = (first + count).min(self.transfers.len());
-        let Some(part) = self.transfers.get(first..last).filter(|part| !part.is_empty()) else {
+        let Some(part) = self
+            .transfers
+            .get(first..last)
+            .filter(|part| !part.is_empty())
+        else {
             self.is_over.store(true, Ordering::Relaxed);
             return;
         };
@@ -497,7 +504,9 @@ fn time_pairs(cluster: &mut Cluster) -> Result<Vec<u64>, BenchError> {
             .and_then(|found| found.receipt)
             .is_some_and(|receipt| receipt.applied);
         if !paid {
-            return Err(BenchError::Other("a COMMIT did not become final".to_owned()));
+            return Err(BenchError::Other(
+                "a COMMIT did not become final".to_owned(),
+            ));
         }
         samples.push(micros(start.elapsed()));
     }
@@ -540,24 +549,45 @@ fn table(result: &Figures) -> String {
         Some(rate) => format!("{rate} per second"),
     };
     let rows = [
-        ("nodes, cores", format!("{}, {}", result.nodes, result.cores)),
+        (
+            "nodes, cores",
+            format!("{}, {}", result.nodes, result.cores),
+        ),
         ("load", load),
-        ("durable signed transfers per second", result.transfers_per_second.to_string()),
-        ("submit to final, ms (p50 / p95 / p99)", triple(result.submit_to_final_ms)),
-        ("one strict verification", format!("{} ns", result.verification_ns)),
+        (
+            "durable signed transfers per second",
+            result.transfers_per_second.to_string(),
+        ),
+        (
+            "submit to final, ms (p50 / p95 / p99)",
+            triple(result.submit_to_final_ms),
+        ),
+        (
+            "one strict verification",
+            format!("{} ns", result.verification_ns),
+        ),
         (
             "floor that signatures set, per second",
             result.signature_floor_per_second.to_string(),
         ),
-        ("reached of the floor", format!("{} %", result.of_floor_percent)),
-        ("LOCK to COMMIT, ms (p50 / p95 / p99)", triple(result.lock_to_commit_ms)),
+        (
+            "reached of the floor",
+            format!("{} %", result.of_floor_percent),
+        ),
+        (
+            "LOCK to COMMIT, ms (p50 / p95 / p99)",
+            triple(result.lock_to_commit_ms),
+        ),
         ("processor time of the nodes", time(result.nodes_cpu_ms)),
         ("processor time of the clients", time(result.clients_cpu_ms)),
         (
             "signing beforehand",
             format!("{} transfers in {} ms", result.signed, result.signing_ms),
         ),
-        ("blocks, refused", format!("{}, {}", result.blocks, result.refused)),
+        (
+            "blocks, refused",
+            format!("{}, {}", result.blocks, result.refused),
+        ),
     ];
     for (name, value) in rows {
         table.row(&[name, &value]);

@@ -221,9 +221,7 @@ impl Client {
         };
         let stream = TcpStream::connect_timeout(&self.address, self.timeout).map_err(error)?;
         stream.set_nodelay(true).map_err(error)?;
-        stream
-            .set_read_timeout(Some(self.timeout))
-            .map_err(error)?;
+        stream.set_read_timeout(Some(self.timeout)).map_err(error)?;
         stream
             .set_write_timeout(Some(self.timeout))
             .map_err(error)?;
@@ -288,8 +286,7 @@ impl Client {
                 && value.eq_ignore_ascii_case("chunked")
             {
                 head.framing = Framing::Chunked;
-            } else if name.eq_ignore_ascii_case("connection")
-                && value.eq_ignore_ascii_case("close")
+            } else if name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
             {
                 head.is_kept = false;
             }

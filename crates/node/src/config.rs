@@ -306,7 +306,9 @@ impl NodeConfig {
         if genesis.consensus.block_bytes_max > BLOCK_BYTES_MAX {
             return Err(bad(
                 "consensus.block_bytes_max",
-                format!("of the genesis must be at most {BLOCK_BYTES_MAX}, what a journal record holds"),
+                format!(
+                    "of the genesis must be at most {BLOCK_BYTES_MAX}, what a journal record holds"
+                ),
             ));
         }
         genesis
@@ -338,10 +340,9 @@ impl NodeConfig {
                 ));
             }
         }
-        let missing = genesis
-            .members
-            .iter()
-            .find(|member| member.name != self.name && !self.network.peers.contains_key(&member.name));
+        let missing = genesis.members.iter().find(|member| {
+            member.name != self.name && !self.network.peers.contains_key(&member.name)
+        });
         match missing {
             Some(member) => Err(bad(
                 &format!("network.peers.{}", member.name),
@@ -461,7 +462,9 @@ impl NodeConfig {
     /// Threads that verify transactions.
     pub fn verification_threads(&self) -> usize {
         match self.verification.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            0 => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(4),
             threads => threads,
         }
     }
@@ -530,20 +533,44 @@ mod tests {
 
     #[rstest]
     #[case::name("name = \"thor\"", "name = \"loki\"", "`name`")]
-    #[case::body("body_bytes_max = 4194304", "body_bytes_max = 1", "`api.body_bytes_max`")]
+    #[case::body(
+        "body_bytes_max = 4194304",
+        "body_bytes_max = 1",
+        "`api.body_bytes_max`"
+    )]
     #[case::requests("requests_max = 256", "requests_max = 0", "`api.requests_max`")]
-    #[case::connections("connections_max = 512", "connections_max = 0", "`api.connections_max`")]
+    #[case::connections(
+        "connections_max = 512",
+        "connections_max = 0",
+        "`api.connections_max`"
+    )]
     #[case::streams("streams_max = 64", "streams_max = 0", "`api.streams_max`")]
     #[case::snapshot(
         "snapshot_every_blocks = 1000",
         "snapshot_every_blocks = 0",
         "`storage.snapshot_every_blocks`"
     )]
-    #[case::base("timeout_base_ms = 1000", "timeout_base_ms = 0", "`consensus.timeout_base_ms`")]
-    #[case::max("timeout_max_ms = 60000", "timeout_max_ms = 10", "`consensus.timeout_max_ms`")]
-    #[case::count("transactions_max = 65536", "transactions_max = 0", "`pool.transactions_max`")]
+    #[case::base(
+        "timeout_base_ms = 1000",
+        "timeout_base_ms = 0",
+        "`consensus.timeout_base_ms`"
+    )]
+    #[case::max(
+        "timeout_max_ms = 60000",
+        "timeout_max_ms = 10",
+        "`consensus.timeout_max_ms`"
+    )]
+    #[case::count(
+        "transactions_max = 65536",
+        "transactions_max = 0",
+        "`pool.transactions_max`"
+    )]
     #[case::bytes("\nbytes_max = 67108864", "\nbytes_max = 1", "`pool.bytes_max`")]
-    #[case::account("per_account_max = 16384", "per_account_max = 0", "`pool.per_account_max`")]
+    #[case::account(
+        "per_account_max = 16384",
+        "per_account_max = 0",
+        "`pool.per_account_max`"
+    )]
     #[case::gather("gather_ms = 1", "gather_ms = 60000", "`pool.gather_ms`")]
     #[case::threads("threads = 0", "threads = 1000", "`verification.threads`")]
     #[case::unknown_peer("\"sprout\" = ", "\"loki\" = ", "`network.peers.loki`")]
@@ -565,7 +592,10 @@ mod tests {
             Err(message) => message,
             Ok(config) => config.check(&genesis).unwrap_err().to_string(),
         };
-        assert!(message.contains(named), "{message:?} does not name {named:?}");
+        assert!(
+            message.contains(named),
+            "{message:?} does not name {named:?}"
+        );
     }
 
     #[test]
@@ -580,11 +610,19 @@ mod tests {
     #[case::member_key("\"name\": \"thor\"", "\"name\": \"sprout\"", "members")]
     #[case::weight("\"weight\": 1", "\"weight\": 0", "members")]
     #[case::unknown_field("\"start\":", "\"begin\":", "begin")]
-    #[case::horizon("\"validity_horizon\": 1000", "\"validity_horizon\": 0", "validity_horizon")]
+    #[case::horizon(
+        "\"validity_horizon\": 1000",
+        "\"validity_horizon\": 0",
+        "validity_horizon"
+    )]
     #[case::threshold("\"threshold\": 1", "\"threshold\": 2", "authority.threshold")]
     #[case::tier("\"votes\": \"ed25519\"", "\"votes\": \"stub\"", "tiers.votes")]
     #[case::drift("\"drift_max_ms\": 30000", "\"drift_max_ms\": 1", "drift_max_ms")]
-    #[case::block("\"block_bytes_max\": 2097152", "\"block_bytes_max\": 5", "block_bytes_max")]
+    #[case::block(
+        "\"block_bytes_max\": 2097152",
+        "\"block_bytes_max\": 5",
+        "block_bytes_max"
+    )]
     #[case::syntax("{", "", "genesis.json")]
     fn a_genesis_that_makes_no_sense_names_its_field(
         #[case] from: &str,
@@ -597,7 +635,10 @@ mod tests {
         assert!(text.contains(from), "{from:?} is not in the genesis");
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
         let message = load_genesis(&path).unwrap_err().to_string();
-        assert!(message.contains(named), "{message:?} does not name {named:?}");
+        assert!(
+            message.contains(named),
+            "{message:?} does not name {named:?}"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Commands that wait for the driver, at most.
 pub const COMMANDS_MAX: usize = 4_096;
@@ -72,7 +72,12 @@ pub type SubmitReply = oneshot::Sender<Vec<Submitted>>;
 /// What the driver is told.
 pub enum Command {
     /// A fact for the replica.
-    Fact(Input),
+    Fact {
+        /// The fact.
+        input: Input,
+        /// Its share of what may wait, given back when it is handled.
+        budget: Option<OwnedSemaphorePermit>,
+    },
     /// Transactions of a client, with signatures that hold.
     Submit {
         /// The transactions.
@@ -89,7 +94,7 @@ pub enum Command {
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Fact(_) => "Fact(..)",
+            Self::Fact { .. } => "Fact(..)",
             Self::Submit { .. } => "Submit(..)",
             Self::Ask(_) => "Ask(..)",
             Self::Stop => "Stop",
@@ -242,7 +247,10 @@ impl<F: FileLayer> Driver<F> {
         let mut is_last = false;
         for command in batch.drain(..) {
             match command {
-                Command::Fact(input) => self.host.handle(self.clock.now(), input)?,
+                Command::Fact { input, budget } => {
+                    self.host.handle(self.clock.now(), input)?;
+                    drop(budget);
+                }
                 Command::Submit {
                     transactions,
                     reply,
@@ -347,7 +355,11 @@ impl<F: FileLayer> Driver<F> {
                 Effect::Committed(committed) => {
                     let header = committed.block.header();
                     self.meters.blocks.add(1);
-                    let applied = committed.receipts.iter().filter(|r| r.outcome.is_ok()).count();
+                    let applied = committed
+                        .receipts
+                        .iter()
+                        .filter(|r| r.outcome.is_ok())
+                        .count();
                     self.meters.applied.add(applied as u64);
                     self.meters
                         .refused

@@ -145,12 +145,18 @@ pub struct Plan {
 
 impl Plan {
     /// A federation of these members on this machine, with ports from `base_port` on.
-    pub fn local(members: Vec<String>, base_port: u16, start: Time) -> Result<Self, FederationError> {
+    pub fn local(
+        members: Vec<String>,
+        base_port: u16,
+        start: Time,
+    ) -> Result<Self, FederationError> {
         let address = |port: usize| {
             u16::try_from(port)
                 .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
                 .map_err(|_| {
-                    FederationError::Platforms(format!("`--base-port` {base_port} leaves too few ports"))
+                    FederationError::Platforms(format!(
+                        "`--base-port` {base_port} leaves too few ports"
+                    ))
                 })
         };
         let mut addresses = Vec::new();
@@ -234,12 +240,14 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
             account_keys.insert(account.address.clone(), key);
             owner
         } else {
-            let key = platform_keys.get(account.address.platform()).ok_or_else(|| {
-                FederationError::Platforms(format!(
-                    "the account {} is on a platform that is not listed",
-                    account.address
-                ))
-            })?;
+            let key = platform_keys
+                .get(account.address.platform())
+                .ok_or_else(|| {
+                    FederationError::Platforms(format!(
+                        "the account {} is on a platform that is not listed",
+                        account.address
+                    ))
+                })?;
             key.public_key().clone()
         };
         accounts.push(GenesisAccount {
@@ -361,7 +369,11 @@ fn check_names(plan: &Plan) -> Result<BTreeSet<String>, FederationError> {
             return problem(format!("{name} cannot be the name of a member's directory"));
         }
     }
-    let platforms: BTreeSet<String> = if plan.platforms.is_empty() { plan.members.iter().cloned().collect() } else { plan.platforms.iter().cloned().collect() };
+    let platforms: BTreeSet<String> = if plan.platforms.is_empty() {
+        plan.members.iter().cloned().collect()
+    } else {
+        plan.platforms.iter().cloned().collect()
+    };
     for name in &platforms {
         platform_name(name)?;
     }
@@ -373,7 +385,10 @@ fn check_names(plan: &Plan) -> Result<BTreeSet<String>, FederationError> {
             ));
         }
         if account.address.agent() == CLEARING {
-            return problem(format!("{} is opened for each platform anyway", account.address));
+            return problem(format!(
+                "{} is opened for each platform anyway",
+                account.address
+            ));
         }
         if plan.own_keys && account.address.agent().contains(['/', '\\']) {
             return problem(format!(
@@ -417,11 +432,10 @@ pub fn genesis_text(genesis: &Genesis) -> String {
 /// Reads and checks a genesis.
 pub fn load_genesis(path: &Path) -> Result<Genesis, FederationError> {
     let text = config::read_text(path, GENESIS_BYTES_MAX)?;
-    let genesis: Genesis =
-        serde_json::from_str(&text).map_err(|source| ConfigError::Json {
-            path: path.display().to_string(),
-            source,
-        })?;
+    let genesis: Genesis = serde_json::from_str(&text).map_err(|source| ConfigError::Json {
+        path: path.display().to_string(),
+        source,
+    })?;
     genesis.validate(Purpose::Production, &Ed25519Verifier::default())?;
     Ok(genesis)
 }
@@ -452,7 +466,9 @@ pub fn nodes_in(directory: &Path) -> Result<Vec<PathBuf>, FederationError> {
 /// Begins the journal of a new node, so that a missing one can only be a lost one.
 fn create_journal(node: &Path, genesis: &Genesis) -> Result<(), FederationError> {
     let lock = DirectoryLock::acquire(node)?;
-    let chain = genesis.chain().map_err(polity_replica::GenesisError::from)?;
+    let chain = genesis
+        .chain()
+        .map_err(polity_replica::GenesisError::from)?;
     Journal::open_in(&lock, chain.id(), |_, _| {})?;
     Ok(())
 }

@@ -18,7 +18,11 @@ impl Hub {
     /// Every block that is committed from now on.
     pub fn listen(&self) -> mpsc::Receiver<Arc<Committed>> {
         let (sender, receiver) = mpsc::channel(BEHIND_MAX);
-        self.lock().push(sender);
+        let mut listeners = self.lock();
+        // Those who left are forgotten here, too: an idle federation publishes nothing.
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.push(sender);
+        drop(listeners);
         receiver
     }
 
@@ -35,6 +39,24 @@ impl Hub {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Arc<Committed>>>> {
         // The list is whole between any two statements.
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_that_left_are_forgotten_without_a_block() {
+        let hub = Hub::default();
+        let stays = hub.listen();
+        for _ in 0..1_000 {
+            drop(hub.listen());
+        }
+        assert!(hub.lock().len() <= 2);
+        drop(stays);
     }
 }

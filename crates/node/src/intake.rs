@@ -8,7 +8,13 @@ use crate::transport::{Event, Events, Limits};
 use polity_replica::{Frame, Input};
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Bytes of messages that wait for the driver, at most.
+const WAITING_MAX: u32 = 64 << 20;
+
+/// What a message costs beside its bytes, so that small ones are not free.
+const OVERHEAD: usize = 256;
 
 /// Everything the thread works with.
 #[derive(Debug)]
@@ -31,13 +37,21 @@ impl Intake {
     /// Runs until the transport or the driver is gone. When the driver is slow this waits, the
     /// budgets of the links fill, and members wait in turn.
     pub fn run(mut self, runtime: &Handle) {
+        let budget = Arc::new(Semaphore::new(WAITING_MAX as usize));
         while let Some(event) = runtime.block_on(self.events.recv()) {
             match event {
                 Event::Frame { from, lane, bytes } => {
                     let limit = self.limits.lanes[lane as usize].frame_bytes_max;
                     match Frame::decode(&bytes, limit) {
                         Ok(Frame::Consensus(message)) => {
-                            let fact = Command::Fact(Input::Received { from, message });
+                            let cost = u32::try_from(bytes.len() + OVERHEAD).unwrap_or(u32::MAX);
+                            let permit =
+                                Arc::clone(&budget).acquire_many_owned(cost.min(WAITING_MAX));
+                            let fact = Command::Fact {
+                                input: Input::Received { from, message },
+                                // The semaphore is never closed.
+                                budget: runtime.block_on(permit).ok(),
+                            };
                             if self.commands.blocking_send(fact).is_err() {
                                 return;
                             }

@@ -179,7 +179,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = Scratch::new();
         let path = directory.path().join("key");
-        SecretKey::generate().unwrap().store(&path, "a test").unwrap();
+        SecretKey::generate()
+            .unwrap()
+            .store(&path, "a test")
+            .unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -206,7 +209,11 @@ mod tests {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         private(&mut options);
-        options.open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        options
+            .open(&path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         assert!(matches!(
             SecretKey::load(&path),
             Err(KeyFileError::Format(_))

@@ -52,7 +52,9 @@ pub enum NodeError {
         name: String,
     },
     /// The address of the HTTP interface is taken.
-    #[error("`api.listen`: cannot listen on {address}: {source}; choose another address or stop the process that uses it")]
+    #[error(
+        "`api.listen`: cannot listen on {address}: {source}; choose another address or stop the process that uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -324,9 +326,7 @@ impl Running {
 }
 
 /// Opens index and journal and builds the replica.
-fn recover_from_disk(
-    prepared: &Prepared,
-) -> Result<(Arc<Store>, Recovered<DiskFile>), NodeError> {
+fn recover_from_disk(prepared: &Prepared) -> Result<(Arc<Store>, Recovered<DiskFile>), NodeError> {
     let directory = prepared.lock.path();
     let chain = prepared.chain.id();
     let store = open_store(&directory.join(store::FILE_NAME), chain)?;
@@ -336,8 +336,7 @@ fn recover_from_disk(
     if !path.is_file() {
         return Err(RecoverError::JournalLost.into());
     }
-    let file = DiskFile::open_or_create(&path)
-        .map_err(JournalError::Read)?;
+    let file = DiskFile::open_or_create(&path).map_err(JournalError::Read)?;
     let basis = Basis {
         genesis: &prepared.genesis,
         config: prepared.config.replica_config(),

@@ -5,7 +5,9 @@ use crate::client::{Client, ClientError};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::view::{Status, SubmitResult, Transaction as TransactionView};
 use polity_consensus::fbpbft::TransactionBytes;
-use polity_ledger::{Address, Command, SignedTransaction, Transaction, TransactionError, TransactionId};
+use polity_ledger::{
+    Address, Command, SignedTransaction, Transaction, TransactionError, TransactionId,
+};
 use polity_types::{ChainId, Height, wire};
 use std::time::{Duration, Instant};
 
@@ -96,7 +98,9 @@ pub fn wait_final(
     let until = Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let wait_ms = u64::try_from(left.as_millis()).unwrap_or(POLL_MS).min(POLL_MS);
+        let wait_ms = u64::try_from(left.as_millis())
+            .unwrap_or(POLL_MS)
+            .min(POLL_MS);
         match client.get::<TransactionView>(&format!("/v1/transactions/{id}?wait_ms={wait_ms}")) {
             Ok(found) if found.proof.is_some() || left.is_zero() => return Ok(Some(found)),
             Ok(_) => {}

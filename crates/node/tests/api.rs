@@ -75,10 +75,17 @@ fn questions_that_make_no_sense_have_codes() {
         (format!("/v1/locks/{id}/proof"), "unknown_lock"),
         (format!("/v1/transactions/{id}"), "unknown_transaction"),
     ] {
-        assert_eq!(refusal(client.get::<Value>(&path)), (404, code.to_owned()), "{path}");
+        assert_eq!(
+            refusal(client.get::<Value>(&path)),
+            (404, code.to_owned()),
+            "{path}"
+        );
     }
     let wrong_method = client.post::<Value>("/v1/status", "application/json", b"{}");
-    assert_eq!(refusal(wrong_method), (405, "method_not_allowed".to_owned()));
+    assert_eq!(
+        refusal(wrong_method),
+        (405, "method_not_allowed".to_owned())
+    );
 }
 
 #[test]
@@ -86,7 +93,11 @@ fn bodies_that_make_no_sense_have_codes() {
     let scratch = Scratch::new();
     let cluster = solo(&scratch);
     let mut client = cluster.client(0);
-    let good = signed(&cluster, "alice@solo", transfer("alice@solo", "bob@solo", 1));
+    let good = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
     let json = serde_json::to_value(&good).unwrap();
     let changed = |path: &str, value: Value| {
         let mut changed = json.clone();
@@ -96,24 +107,108 @@ fn bodies_that_make_no_sense_have_codes() {
     let amount = "/transaction/commands/0/transfer/amount";
     let from = "/transaction/commands/0/transfer/from";
     let table: [(&str, &str, Vec<u8>, u16, &str); 14] = [
-        ("no body", "application/json", Vec::new(), 400, "malformed_json"),
-        ("no JSON", "application/json", b"{".to_vec(), 400, "malformed_json"),
-        ("other JSON", "application/json", b"{}".to_vec(), 400, "malformed_transaction"),
-        ("a number", "application/json", b"1".to_vec(), 400, "malformed_transaction"),
-        ("amount", "application/json", changed(amount, json!("1e3")), 400, "malformed_transaction"),
-        ("number as amount", "application/json", changed(amount, json!(1)), 400, "malformed_transaction"),
-        ("address", "application/json", changed(from, json!("alice")), 400, "malformed_transaction"),
-        ("no signature", "application/json", changed("/signatures", json!([])), 422, "unsigned"),
-        ("unknown field", "application/json", {
-            let mut changed = json.clone();
-            changed["memo"] = json!("hello");
-            changed.to_string().into_bytes()
-        }, 400, "malformed_transaction"),
-        ("no binary", BINARY_ONE, vec![1, 2, 3], 400, "malformed_transaction"),
-        ("empty binary", BINARY_ONE, Vec::new(), 400, "malformed_transaction"),
-        ("no binary list", BINARY_LIST, vec![255; 9], 400, "malformed_list"),
-        ("too large", BINARY_ONE, vec![0; 65_537], 413, "transaction_too_large"),
-        ("other type", "text/plain", b"hello".to_vec(), 415, "unsupported_content_type"),
+        (
+            "no body",
+            "application/json",
+            Vec::new(),
+            400,
+            "malformed_json",
+        ),
+        (
+            "no JSON",
+            "application/json",
+            b"{".to_vec(),
+            400,
+            "malformed_json",
+        ),
+        (
+            "other JSON",
+            "application/json",
+            b"{}".to_vec(),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "a number",
+            "application/json",
+            b"1".to_vec(),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "amount",
+            "application/json",
+            changed(amount, json!("1e3")),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "number as amount",
+            "application/json",
+            changed(amount, json!(1)),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "address",
+            "application/json",
+            changed(from, json!("alice")),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "no signature",
+            "application/json",
+            changed("/signatures", json!([])),
+            422,
+            "unsigned",
+        ),
+        (
+            "unknown field",
+            "application/json",
+            {
+                let mut changed = json.clone();
+                changed["memo"] = json!("hello");
+                changed.to_string().into_bytes()
+            },
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "no binary",
+            BINARY_ONE,
+            vec![1, 2, 3],
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "empty binary",
+            BINARY_ONE,
+            Vec::new(),
+            400,
+            "malformed_transaction",
+        ),
+        (
+            "no binary list",
+            BINARY_LIST,
+            vec![255; 9],
+            400,
+            "malformed_list",
+        ),
+        (
+            "too large",
+            BINARY_ONE,
+            vec![0; 65_537],
+            413,
+            "transaction_too_large",
+        ),
+        (
+            "other type",
+            "text/plain",
+            b"hello".to_vec(),
+            415,
+            "unsupported_content_type",
+        ),
     ];
     for (name, content_type, body, status, code) in table {
         let found = post(&mut client, content_type, &body);
@@ -162,17 +257,31 @@ fn transactions_that_cannot_count_have_codes() {
     let table = [
         (
             "wrong chain",
-            with(Terms { chain: ChainId::new([9; 32]), ..terms }),
+            with(Terms {
+                chain: ChainId::new([9; 32]),
+                ..terms
+            }),
             422,
             "wrong_chain",
         ),
         (
             "valid for too long",
-            with(Terms { valid_until: Height::new(1_000_000), ..terms }),
+            with(Terms {
+                valid_until: Height::new(1_000_000),
+                ..terms
+            }),
             422,
             "valid_too_long",
         ),
-        ("expired", with(Terms { valid_until: Height::ZERO, ..terms }), 422, "expired"),
+        (
+            "expired",
+            with(Terms {
+                valid_until: Height::ZERO,
+                ..terms
+            }),
+            422,
+            "expired",
+        ),
         (
             "unknown key",
             sign(terms, &alice, &stranger, command()).unwrap(),
@@ -217,17 +326,35 @@ fn lg_4_a_repeated_transaction_returns_its_receipt() {
     let scratch = Scratch::new();
     let cluster = solo(&scratch);
     let mut client = cluster.client(0);
-    let paid = signed(&cluster, "alice@solo", transfer("alice@solo", "bob@solo", 1));
-    assert_eq!(submit(&mut client, &paid).unwrap().state, Some(view::State::Pending));
-    let found = wait_final(&mut client, paid.id(), PATIENCE).unwrap().unwrap();
+    let paid = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
+    assert_eq!(
+        submit(&mut client, &paid).unwrap().state,
+        Some(view::State::Pending)
+    );
+    let found = wait_final(&mut client, paid.id(), PATIENCE)
+        .unwrap()
+        .unwrap();
     let again = submit(&mut client, &paid).unwrap();
     assert_eq!(again.state, Some(view::State::Decided));
     assert_eq!(again.receipt, found.receipt);
     // One that is refused for good says why in its receipt.
-    let itself = signed(&cluster, "alice@solo", transfer("alice@solo", "alice@solo", 1));
+    let itself = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "alice@solo", 1),
+    );
     submit(&mut client, &itself).unwrap();
-    let found = wait_final(&mut client, itself.id(), PATIENCE).unwrap().unwrap();
-    assert_eq!(found.receipt.unwrap().rejection, Some(Rejection::SameAccount));
+    let found = wait_final(&mut client, itself.id(), PATIENCE)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        found.receipt.unwrap().rejection,
+        Some(Rejection::SameAccount)
+    );
     let account: view::Account = client.get("/v1/accounts/bob@solo").unwrap();
     assert_eq!(account.total, Amount::from_atp(501));
 }
@@ -255,7 +382,9 @@ fn answers_fit_each_other() {
     assert_eq!(event.name, "commit");
     let commit: view::Commit = serde_json::from_str(&event.data).unwrap();
     let receipts = commit.receipts.clone().unwrap();
-    let found = wait_final(&mut client, lock.id(), PATIENCE).unwrap().unwrap();
+    let found = wait_final(&mut client, lock.id(), PATIENCE)
+        .unwrap()
+        .unwrap();
     assert_eq!(found.receipt.as_ref(), receipts.first());
     let lock_id = receipts[0].lock.unwrap();
 
@@ -267,7 +396,9 @@ fn answers_fit_each_other() {
     assert_eq!(account.available, Amount::from_atp(800));
     assert_eq!(account.locked, Amount::from_atp(200));
 
-    let block: view::Block = client.get(&format!("/v1/blocks/{}", commit.height)).unwrap();
+    let block: view::Block = client
+        .get(&format!("/v1/blocks/{}", commit.height))
+        .unwrap();
     assert_eq!(block.digest, commit.digest);
     assert_eq!(block.transactions, [lock.id()]);
     let latest: view::Block = client.get("/v1/blocks/latest").unwrap();
@@ -300,7 +431,10 @@ fn answers_fit_each_other() {
         assert!(name.starts_with("polity_"), "{line}");
         value.parse::<u128>().unwrap_or_else(|_| panic!("{line}"));
     }
-    assert!(metrics.contains("polity_transactions_applied_total 1"), "{metrics}");
+    assert!(
+        metrics.contains("polity_transactions_applied_total 1"),
+        "{metrics}"
+    );
     cluster.stop().unwrap();
     // The end of the node ends the stream.
     while let Ok(Some(_)) = events.receive() {}

@@ -13,7 +13,11 @@ fn polity(arguments: &[&str]) -> Output {
 
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text.trim().lines().count(), 1, "one object was expected: {text}");
+    assert_eq!(
+        text.trim().lines().count(),
+        1,
+        "one object was expected: {text}"
+    );
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -33,7 +37,13 @@ fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
     assert_eq!(report["refused"], 1);
     let steps = report["steps"].as_array().unwrap();
     assert!(steps.iter().all(|step| step["ok"] == true));
-    for name in ["LOCK 200", "COMMIT 200", "double spend", "finality proof", "conservation"] {
+    for name in [
+        "LOCK 200",
+        "COMMIT 200",
+        "double spend",
+        "finality proof",
+        "conservation",
+    ] {
         assert!(steps.iter().any(|step| step["name"] == name), "{name}");
     }
     for member in ["thor", "sprout", "legion", "platform2"] {
@@ -52,7 +62,9 @@ fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
     assert_eq!(export.status.code(), Some(0));
     let genesis = kept.join("genesis.json");
     let verify = |genesis: &Path| {
-        polity(&["verify", text(&chain), "--genesis", text(genesis)]).status.code()
+        polity(&["verify", text(&chain), "--genesis", text(genesis)])
+            .status
+            .code()
     };
     assert_eq!(verify(&genesis), Some(0));
     assert_eq!(polity(&["verify", text(&chain)]).status.code(), Some(2));
@@ -96,13 +108,24 @@ fn a_file_of_orders_is_carried_out_and_its_bad_rows_are_named() {
     // 7 were paid there, and 5 did not leave.
     assert_eq!(report["banks"]["home"], "12");
     let refusals = report["refusals"].as_array().unwrap();
-    let lines: Vec<u64> = refusals.iter().map(|r| r["line"].as_u64().unwrap()).collect();
+    let lines: Vec<u64> = refusals
+        .iter()
+        .map(|r| r["line"].as_u64().unwrap())
+        .collect();
     assert_eq!(lines, [4, 6, 7, 8]);
-    assert!(refusals[3]["reason"].as_str().unwrap().contains("same account"));
+    assert!(
+        refusals[3]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("same account")
+    );
 
     let limited = polity(&["demo", "--orders", text(&file), "--limit", "1", "--json"]);
     let report = json(&limited);
-    assert_eq!((&report["accepted"], &report["refused"]), (&1.into(), &0.into()));
+    assert_eq!(
+        (&report["accepted"], &report["refused"]),
+        (&1.into(), &0.into())
+    );
 }
 
 #[test]
@@ -144,7 +167,10 @@ fn the_commands_of_a_client_work_on_a_federation() {
     assert_eq!(run(&["commit", &lock]).0, Some(6));
     let (_, output) = run(&["lock", "alice@thor", "bob@sprout", "10"]);
     let lock = json(&output)["lock"].as_str().unwrap().to_owned();
-    assert_eq!(run(&["rollback", &lock, "--reason", "cancelled"]).0, Some(0));
+    assert_eq!(
+        run(&["rollback", &lock, "--reason", "cancelled"]).0,
+        Some(0)
+    );
     assert_eq!(account("alice@thor")["available"], "837.5");
     // More than there is: the federation refuses, and the receipt says why.
     let (code, output) = run(&["transfer", "alice@thor", "bob@sprout", "9999"]);
@@ -156,11 +182,21 @@ fn the_commands_of_a_client_work_on_a_federation() {
     assert_eq!(json(&output).as_array().unwrap().len(), 4);
 
     let genesis = directory.join("genesis.json");
-    for (kind, what) in [("account", "alice@thor"), ("transaction", transfer.as_str()), ("lock", lock.as_str())] {
+    for (kind, what) in [
+        ("account", "alice@thor"),
+        ("transaction", transfer.as_str()),
+        ("lock", lock.as_str()),
+    ] {
         let file = scratch.path().join(format!("{kind}.json"));
-        assert_eq!(run(&["proof", kind, what, "--out", text(&file)]).0, Some(0), "{kind}");
+        assert_eq!(
+            run(&["proof", kind, what, "--out", text(&file)]).0,
+            Some(0),
+            "{kind}"
+        );
         let check = |genesis: &Path| {
-            polity(&["proof", "check", text(&file), "--genesis", text(genesis)]).status.code()
+            polity(&["proof", "check", text(&file), "--genesis", text(genesis)])
+                .status
+                .code()
         };
         assert_eq!(check(&genesis), Some(0), "{kind}");
         // Another federation's genesis, and a proof that was changed.
@@ -247,7 +283,9 @@ fn a_demo_that_is_killed_leaves_no_node_behind() {
         assert!(is_sent.success());
         demo.wait().unwrap();
         wait_until("every data directory is free", &mut || {
-            nodes.iter().all(|node| DirectoryLock::acquire(node).is_ok())
+            nodes
+                .iter()
+                .all(|node| DirectoryLock::acquire(node).is_ok())
         });
     }
 }
@@ -256,7 +294,14 @@ fn a_demo_that_is_killed_leaves_no_node_behind() {
 fn log_lines_are_json_where_that_is_asked_for() {
     let scratch = Scratch::new();
     let directory = scratch.path().join("fed");
-    polity(&["init", text(&directory), "--platforms", "solo", "--base-port", "1"]);
+    polity(&[
+        "init",
+        text(&directory),
+        "--platforms",
+        "solo",
+        "--base-port",
+        "1",
+    ]);
     std::fs::remove_file(directory.join("solo").join("journal")).unwrap();
     let config = directory.join("solo").join("node.toml");
     let words = std::fs::read_to_string(&config).unwrap();

@@ -33,13 +33,21 @@ fn a_killed_node_recovers_and_every_journal_holds() {
     let mut cluster = start(&directory, plan);
 
     for amount in [10, 20] {
-        let paid = signed(&cluster, "alice@thor", transfer("alice@thor", "bob@sprout", amount));
+        let paid = signed(
+            &cluster,
+            "alice@thor",
+            transfer("alice@thor", "bob@sprout", amount),
+        );
         submit(&mut cluster.client(1), &paid).unwrap();
         let found = wait_final(&mut cluster.client(0), paid.id(), PATIENCE).unwrap();
         assert!(found.unwrap().receipt.unwrap().applied);
     }
     cluster.kill(2);
-    let paid = signed(&cluster, "alice@thor", transfer("alice@thor", "bob@sprout", 30));
+    let paid = signed(
+        &cluster,
+        "alice@thor",
+        transfer("alice@thor", "bob@sprout", 30),
+    );
     submit(&mut cluster.client(0), &paid).unwrap();
     let found = wait_final(&mut cluster.client(3), paid.id(), PATIENCE).unwrap();
     assert!(found.unwrap().receipt.unwrap().applied);
@@ -58,7 +66,11 @@ fn a_killed_node_recovers_and_every_journal_holds() {
     assert!(found.unwrap().proof.is_some());
 
     // And it can be killed while everything is at work, all nodes at once.
-    let last = signed(&cluster, "alice@thor", transfer("alice@thor", "bob@sprout", 40));
+    let last = signed(
+        &cluster,
+        "alice@thor",
+        transfer("alice@thor", "bob@sprout", 40),
+    );
     let taken = submit(&mut cluster.client(0), &last).unwrap();
     assert!(taken.error.is_none());
     for index in 0..4 {
@@ -124,7 +136,10 @@ fn a_lost_journal_and_another_key_are_refused() {
     std::fs::copy(founded.nodes[2].join("key"), founded.nodes[1].join("key")).unwrap();
     let (code, words) = words_of(&founded.nodes[1]);
     assert_eq!(code, Some(2), "{words}");
-    assert!(words.contains("not the key of member \"sprout\""), "{words}");
+    assert!(
+        words.contains("not the key of member \"sprout\""),
+        "{words}"
+    );
 }
 
 #[test]
@@ -173,7 +188,11 @@ fn a_stranger_is_not_let_in() {
     let status: Status = other.client(0).get("/v1/status").unwrap();
     assert!(status.peers.iter().all(|peer| !peer.connected));
     // The members are not disturbed.
-    let paid = signed(&cluster, "alice@thor", transfer("alice@thor", "bob@sprout", 1));
+    let paid = signed(
+        &cluster,
+        "alice@thor",
+        transfer("alice@thor", "bob@sprout", 1),
+    );
     submit(&mut cluster.client(0), &paid).unwrap();
     let found = wait_final(&mut cluster.client(0), paid.id(), PATIENCE).unwrap();
     assert!(found.unwrap().receipt.unwrap().applied);
@@ -185,7 +204,11 @@ fn a_stranger_is_not_let_in() {
 fn a_node_that_is_told_to_stop_stops_in_order() {
     let scratch = Scratch::new();
     let mut cluster = start(&scratch.path().join("fed"), plan(&["solo"]));
-    let paid = signed(&cluster, "alice@solo", transfer("alice@solo", "bob@solo", 1));
+    let paid = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
     submit(&mut cluster.client(0), &paid).unwrap();
     let process = cluster.nodes[0].process_id().unwrap();
     let is_sent = Command::new("kill")

@@ -68,7 +68,10 @@ impl ApiError {
 
     /// Too much at once.
     pub fn busy() -> Self {
-        Self::unavailable("busy", "too many requests are in progress; try again in a moment")
+        Self::unavailable(
+            "busy",
+            "too many requests are in progress; try again in a moment",
+        )
     }
 
     /// The node stops.
@@ -125,9 +128,7 @@ impl From<Refusal> for ApiError {
                 Inadmissible::TooFar => (StatusCode::UNPROCESSABLE_ENTITY, "valid_too_long"),
                 Inadmissible::IdInWindow => (StatusCode::CONFLICT, "already_decided"),
                 Inadmissible::DuplicateInBlock => (StatusCode::CONFLICT, "already_waiting"),
-                Inadmissible::CannotPayFee => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "cannot_pay_fee")
-                }
+                Inadmissible::CannotPayFee => (StatusCode::UNPROCESSABLE_ENTITY, "cannot_pay_fee"),
             },
             Refusal::AccountFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "account_full"),
             Refusal::PoolFull => (StatusCode::SERVICE_UNAVAILABLE, "pool_full"),

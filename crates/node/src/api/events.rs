@@ -38,15 +38,12 @@ pub(super) async fn events(
     options: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Sse<axum::response::sse::KeepAliveStream<Commits>>, ApiError> {
     let service = gate.service()?;
-    let Query(options) =
-        options.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    let Query(options) = options.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
     let place = Arc::clone(&gate.streams)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy())?;
     let blocks = service.hub.listen();
-    let height = service
-        .ask(|view| view.replica.tip().parent.height)
-        .await?;
+    let height = service.ask(|view| view.replica.tip().parent.height).await?;
     let first = Event::default()
         .event("begin")
         .data(serde_json::json!({ "height": height }).to_string());

@@ -11,9 +11,7 @@ use axum::response::IntoResponse;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
-pub(super) async fn metrics(
-    State(gate): State<Arc<Gate>>,
-) -> Result<impl IntoResponse, ApiError> {
+pub(super) async fn metrics(State(gate): State<Arc<Gate>>) -> Result<impl IntoResponse, ApiError> {
     let service = gate.service()?;
     let status = read_status(service).await?;
     let counters = service.transport.counters();
@@ -36,7 +34,10 @@ struct Text(String);
 impl Text {
     fn metric(&mut self, kind: &str, name: &str, help: &str) {
         // Writing into a string does not fail.
-        let _ = writeln!(self.0, "# HELP polity_{name} {help}\n# TYPE polity_{name} {kind}");
+        let _ = writeln!(
+            self.0,
+            "# HELP polity_{name} {help}\n# TYPE polity_{name} {kind}"
+        );
     }
 
     fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -47,7 +48,11 @@ impl Text {
                 format!("{key}=\"{value}\"")
             })
             .collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", labels.join(","))
+        };
         let _ = writeln!(self.0, "polity_{name}{labels} {value}");
     }
 
@@ -65,38 +70,118 @@ fn render(
 ) -> String {
     let mut text = Text(String::new());
     let gauges: [(&str, &str, u128); 6] = [
-        ("height", "Height of the last committed block.", status.height.get().into()),
-        ("view", "View of the height being decided.", status.view.get().into()),
-        ("pool_transactions", "Transactions that wait for a block.", status.pool_transactions as u128),
-        ("journal_bytes", "Bytes of the journal.", status.journal_bytes.into()),
-        ("supply_units", "Supply in millionths of an ATP.", status.supply_total.units()),
-        ("ready", "Whether the node is linked to a quorum.", u128::from(status.ready)),
+        (
+            "height",
+            "Height of the last committed block.",
+            status.height.get().into(),
+        ),
+        (
+            "view",
+            "View of the height being decided.",
+            status.view.get().into(),
+        ),
+        (
+            "pool_transactions",
+            "Transactions that wait for a block.",
+            status.pool_transactions as u128,
+        ),
+        (
+            "journal_bytes",
+            "Bytes of the journal.",
+            status.journal_bytes.into(),
+        ),
+        (
+            "supply_units",
+            "Supply in millionths of an ATP.",
+            status.supply_total.units(),
+        ),
+        (
+            "ready",
+            "Whether the node is linked to a quorum.",
+            u128::from(status.ready),
+        ),
     ];
     for (name, help, value) in gauges {
         text.plain("gauge", name, help, value);
     }
     let totals = [
         ("blocks_total", "Blocks committed.", &meters.blocks),
-        ("transactions_applied_total", "Transactions applied.", &meters.applied),
-        ("transactions_refused_total", "Transactions in blocks that were refused.", &meters.refused),
-        ("transactions_verified_total", "Transactions whose signatures held.", &meters.verified),
-        ("transactions_not_admitted_total", "Transactions that did not pass.", &meters.not_admitted),
-        ("transactions_dropped_total", "Transactions of members dropped unverified.", &meters.dropped),
-        ("driver_batches_total", "Batches of inputs handled.", &meters.batches),
+        (
+            "transactions_applied_total",
+            "Transactions applied.",
+            &meters.applied,
+        ),
+        (
+            "transactions_refused_total",
+            "Transactions in blocks that were refused.",
+            &meters.refused,
+        ),
+        (
+            "transactions_verified_total",
+            "Transactions whose signatures held.",
+            &meters.verified,
+        ),
+        (
+            "transactions_not_admitted_total",
+            "Transactions that did not pass.",
+            &meters.not_admitted,
+        ),
+        (
+            "transactions_dropped_total",
+            "Transactions of members dropped unverified.",
+            &meters.dropped,
+        ),
+        (
+            "driver_batches_total",
+            "Batches of inputs handled.",
+            &meters.batches,
+        ),
         ("driver_inputs_total", "Inputs handled.", &meters.inputs),
-        ("driver_busy_microseconds_total", "Time at work, flushes included.", &meters.busy_us),
-        ("journal_flushes_total", "Flushes of the journal.", &meters.flushes),
-        ("journal_flush_microseconds_total", "Time of these flushes.", &meters.flush_us),
+        (
+            "driver_busy_microseconds_total",
+            "Time at work, flushes included.",
+            &meters.busy_us,
+        ),
+        (
+            "journal_flushes_total",
+            "Flushes of the journal.",
+            &meters.flushes,
+        ),
+        (
+            "journal_flush_microseconds_total",
+            "Time of these flushes.",
+            &meters.flush_us,
+        ),
         ("snapshots_total", "Snapshots taken.", &meters.snapshots),
-        ("evidence_total", "Pieces of evidence reported.", &meters.evidence),
-        ("frames_malformed_total", "Frames that could not be decoded.", &meters.malformed_frames),
-        ("http_requests_total", "Requests to the HTTP interface.", &meters.requests),
-        ("http_requests_shed_total", "Requests refused because too many were in progress.", &meters.requests_shed),
+        (
+            "evidence_total",
+            "Pieces of evidence reported.",
+            &meters.evidence,
+        ),
+        (
+            "frames_malformed_total",
+            "Frames that could not be decoded.",
+            &meters.malformed_frames,
+        ),
+        (
+            "http_requests_total",
+            "Requests to the HTTP interface.",
+            &meters.requests,
+        ),
+        (
+            "http_requests_shed_total",
+            "Requests refused because too many were in progress.",
+            &meters.requests_shed,
+        ),
     ];
     for (name, help, meter) in totals {
         text.plain("counter", name, help, meter.read());
     }
-    text.metric("counter", "messages_dropped_total", "Messages of consensus without effect, by reason.");
+    text.metric(
+        "counter",
+        "messages_dropped_total",
+        "Messages of consensus without effect, by reason.",
+    );
     for (reason, count) in drops {
         text.value("messages_dropped_total", &[("reason", reason)], count);
     }
@@ -108,21 +193,64 @@ fn render(
 type Read = fn(&LaneCounters) -> u64;
 
 fn links(text: &mut Text, status: &Status, counters: &Counters) {
-    text.metric("gauge", "peer_connected", "Whether this node can send to the peer.");
+    text.metric(
+        "gauge",
+        "peer_connected",
+        "Whether this node can send to the peer.",
+    );
     for peer in &status.peers {
-        text.value("peer_connected", &[("peer", &peer.name)], u8::from(peer.connected));
+        text.value(
+            "peer_connected",
+            &[("peer", &peer.name)],
+            u8::from(peer.connected),
+        );
     }
-    text.metric("gauge", "peer_round_trip_microseconds", "Round trip of the link to the peer.");
+    text.metric(
+        "gauge",
+        "peer_round_trip_microseconds",
+        "Round trip of the link to the peer.",
+    );
     for peer in &status.peers {
-        text.value("peer_round_trip_microseconds", &[("peer", &peer.name)], peer.round_trip_us);
+        text.value(
+            "peer_round_trip_microseconds",
+            &[("peer", &peer.name)],
+            peer.round_trip_us,
+        );
     }
     let lanes: [(&str, &str, &str, Read); 6] = [
-        ("counter", "peer_frames_in_total", "Frames received.", |lane| lane.frames_in),
-        ("counter", "peer_bytes_in_total", "Bytes of frames received.", |lane| lane.bytes_in),
-        ("counter", "peer_frames_out_total", "Frames sent.", |lane| lane.frames_out),
-        ("counter", "peer_bytes_out_total", "Bytes of frames sent.", |lane| lane.bytes_out),
-        ("counter", "peer_frames_dropped_total", "Frames that fell out of a full queue.", |lane| lane.dropped),
-        ("gauge", "peer_frames_waiting", "Frames that wait to be sent.", |lane| lane.waiting_frames),
+        (
+            "counter",
+            "peer_frames_in_total",
+            "Frames received.",
+            |lane| lane.frames_in,
+        ),
+        (
+            "counter",
+            "peer_bytes_in_total",
+            "Bytes of frames received.",
+            |lane| lane.bytes_in,
+        ),
+        ("counter", "peer_frames_out_total", "Frames sent.", |lane| {
+            lane.frames_out
+        }),
+        (
+            "counter",
+            "peer_bytes_out_total",
+            "Bytes of frames sent.",
+            |lane| lane.bytes_out,
+        ),
+        (
+            "counter",
+            "peer_frames_dropped_total",
+            "Frames that fell out of a full queue.",
+            |lane| lane.dropped,
+        ),
+        (
+            "gauge",
+            "peer_frames_waiting",
+            "Frames that wait to be sent.",
+            |lane| lane.waiting_frames,
+        ),
     ];
     for (kind, name, help, read) in lanes {
         text.metric(kind, name, help);
@@ -137,7 +265,11 @@ fn links(text: &mut Text, status: &Status, counters: &Counters) {
         }
     }
     let refusals = &counters.refusals;
-    text.metric("counter", "handshakes_refused_total", "Links that were not established, by reason.");
+    text.metric(
+        "counter",
+        "handshakes_refused_total",
+        "Links that were not established, by reason.",
+    );
     let reasons = [
         ("stranger", refusals.strangers),
         ("wrong_key", refusals.wrong_key),

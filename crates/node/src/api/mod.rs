@@ -114,10 +114,12 @@ impl Service {
             // The client may have gone.
             let _ = reply.send(question(view));
         }));
-        self.commands.try_send(question).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ApiError::busy(),
-            mpsc::error::TrySendError::Closed(_) => ApiError::stopping(),
-        })?;
+        self.commands
+            .try_send(question)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => ApiError::busy(),
+                mpsc::error::TrySendError::Closed(_) => ApiError::stopping(),
+            })?;
         answer.await.map_err(|_| ApiError::stopping())
     }
 

@@ -29,9 +29,8 @@ fn address(text: &str) -> Result<Address, ApiError> {
 }
 
 fn lock_id(text: &str) -> Result<LockId, ApiError> {
-    text.parse().map_err(|error: polity_types::HexError| {
-        ApiError::bad("malformed_id", error.to_string())
-    })
+    text.parse()
+        .map_err(|error: polity_types::HexError| ApiError::bad("malformed_id", error.to_string()))
 }
 
 fn no_account() -> ApiError {
@@ -95,9 +94,11 @@ pub(super) async fn account_proof(
     Path(text): Path<String>,
 ) -> Answer<AccountProof> {
     let address = address(&text)?;
-    let (finality, state) = prove(gate.service()?, move |ledger| ledger.prove_account(&address))
-        .await?
-        .ok_or_else(no_account)?;
+    let (finality, state) = prove(gate.service()?, move |ledger| {
+        ledger.prove_account(&address)
+    })
+    .await?
+    .ok_or_else(no_account)?;
     Ok(Json(AccountProof { finality, state }))
 }
 
@@ -188,7 +189,9 @@ async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block>
         .await
         .map_err(|_| ApiError::stopping())?
         .map_err(|error: ArchiveError| ApiError::storage(&error))?
-        .ok_or_else(|| ApiError::not_found("unknown_block", "no block is decided at this height"))?;
+        .ok_or_else(|| {
+            ApiError::not_found("unknown_block", "no block is decided at this height")
+        })?;
     let block = &decided.block;
     let transactions = block
         .body

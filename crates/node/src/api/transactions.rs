@@ -235,7 +235,10 @@ pub(super) async fn one(
 }
 
 /// What is known about a transaction.
-async fn look_up(service: &Arc<Service>, id: TransactionId) -> Result<Option<Transaction>, ApiError> {
+async fn look_up(
+    service: &Arc<Service>,
+    id: TransactionId,
+) -> Result<Option<Transaction>, ApiError> {
     let blocks = Arc::clone(&service.blocks);
     let found = tokio::task::spawn_blocking(move || find(&blocks, id))
         .await

@@ -145,8 +145,7 @@ fn submit_and_wait(
 ) -> Result<(), Failure> {
     let key = target.key(key_file, signer)?;
     let (mut client, status) = target.connect()?;
-    let transaction =
-        sign(Terms::of(&status), signer, &key, command).map_err(Failure::failed)?;
+    let transaction = sign(Terms::of(&status), signer, &key, command).map_err(Failure::failed)?;
     let taken = submit(&mut client, &transaction)?;
     let id = transaction.id();
     let found = wait_final(&mut client, id, PATIENCE)?;
@@ -440,7 +439,15 @@ pub(super) fn status(options: &StatusOptions, output: Output) -> Result<(), Fail
     }
     output.show(&nodes, |nodes| {
         let mut table = Table::new(&[
-            "node", "height", "view", "leader", "block", "state root", "waiting", "links", "ready",
+            "node",
+            "height",
+            "view",
+            "leader",
+            "block",
+            "state root",
+            "waiting",
+            "links",
+            "ready",
         ]);
         for node in nodes {
             match &node.status {
@@ -510,8 +517,7 @@ pub(super) fn watch(options: &Watch, output: Output) -> Result<(), Failure> {
             print(&event.data);
             continue;
         }
-        let commit: view::Commit =
-            serde_json::from_str(&event.data).map_err(Failure::failed)?;
+        let commit: view::Commit = serde_json::from_str(&event.data).map_err(Failure::failed)?;
         print(&format!(
             "height {}  view {}  proposer {}  transactions {} ({} refused)  state {}",
             commit.height,

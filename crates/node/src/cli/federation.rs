@@ -155,7 +155,13 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
     };
     output.show(&verified, |verified| {
         let mut table = Table::new(&[
-            "chain", "height", "transactions", "refused", "accounts", "supply", "state root",
+            "chain",
+            "height",
+            "transactions",
+            "refused",
+            "accounts",
+            "supply",
+            "state root",
         ]);
         for chain in &verified.chains {
             table.row(&[

@@ -206,7 +206,8 @@ pub fn main() -> ExitCode {
             if !message.is_empty() {
                 eprintln!("polity: {message}");
                 if output.is_json {
-                    let error = serde_json::json!({ "error": { "exit": code, "message": message } });
+                    let error =
+                        serde_json::json!({ "error": { "exit": code, "message": message } });
                     print(&error.to_string());
                 }
             }

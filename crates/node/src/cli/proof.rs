@@ -100,26 +100,29 @@ pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
 fn check(file: &Path, genesis: &Path, output: Output) -> Result<(), Failure> {
     let proof = ProofFile::load(file).map_err(fail)?;
     let proven = proof.check(genesis).map_err(fail)?;
-    output.show(&json!({ "ok": true, "proven": proven }), |_| match &proven {
-        Proven::Account(account) => format!(
-            "The proof holds: after block {}, {} has {} ATP, of which {} are locked.",
-            account.height, account.address, account.total, account.locked
-        ),
-        Proven::Lock { lock, height } => format!(
-            "The proof holds: after block {height}, lock {} of {} ATP from {} to {} is {:?}.",
-            lock.id, lock.amount, lock.from, lock.to, lock.state
-        ),
-        Proven::Transaction(receipt) => match &receipt.reason {
-            None => format!(
-                "The proof holds: transaction {} was applied in block {}.",
-                receipt.id, receipt.height
+    output.show(
+        &json!({ "ok": true, "proven": proven }),
+        |_| match &proven {
+            Proven::Account(account) => format!(
+                "The proof holds: after block {}, {} has {} ATP, of which {} are locked.",
+                account.height, account.address, account.total, account.locked
             ),
-            Some(reason) => format!(
-                "The proof holds: transaction {} was refused in block {}: {reason}.",
-                receipt.id, receipt.height
+            Proven::Lock { lock, height } => format!(
+                "The proof holds: after block {height}, lock {} of {} ATP from {} to {} is {:?}.",
+                lock.id, lock.amount, lock.from, lock.to, lock.state
             ),
+            Proven::Transaction(receipt) => match &receipt.reason {
+                None => format!(
+                    "The proof holds: transaction {} was applied in block {}.",
+                    receipt.id, receipt.height
+                ),
+                Some(reason) => format!(
+                    "The proof holds: transaction {} was refused in block {}: {reason}.",
+                    receipt.id, receipt.height
+                ),
+            },
         },
-    });
+    );
     Ok(())
 }
 

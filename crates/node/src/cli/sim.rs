@@ -193,7 +193,10 @@ fn many(scenario: &str, options: &Options, output: Output) -> Result<(), Failure
             summary.messages
         );
         for played in summary.failed.iter().take(20) {
-            text += &format!("  seed {}: {}: {}\n", played.seed, played.verdict, played.detail);
+            text += &format!(
+                "  seed {}: {}: {}\n",
+                played.seed, played.verdict, played.detail
+            );
         }
         text
     });

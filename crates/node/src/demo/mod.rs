@@ -161,9 +161,9 @@ impl Scene {
             first.state_root
         );
         let is_same = statuses.len() == MEMBERS.len()
-            && statuses.iter().all(|status| {
-                status.state_root == first.state_root && status.block == first.block
-            });
+            && statuses
+                .iter()
+                .all(|status| status.state_root == first.state_root && status.block == first.block);
         let conserved = first.supply_total;
         self.check("equal roots on all nodes", is_same, detail)?;
         self.check(
@@ -268,7 +268,10 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
             };
             scene.passed(
                 "start",
-                format!("four processes, linked with QUIC and mutual TLS: {}", MEMBERS.join(", ")),
+                format!(
+                    "four processes, linked with QUIC and mutual TLS: {}",
+                    MEMBERS.join(", ")
+                ),
             );
             let result = match &orders {
                 None => story::tell(&mut scene, supply, work.path()),

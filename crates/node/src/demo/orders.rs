@@ -6,7 +6,13 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead};
 
 /// The first line of a file of orders.
-pub(crate) const HEADER: [&str; 5] = ["order_id", "from_account", "to_bank", "to_account", "amount"];
+pub(crate) const HEADER: [&str; 5] = [
+    "order_id",
+    "from_account",
+    "to_bank",
+    "to_account",
+    "amount",
+];
 
 /// Longest line in bytes.
 const LINE_BYTES_MAX: u64 = 4_096;
@@ -162,8 +168,7 @@ fn parse_row(line: &[u8], number: usize, seen: &mut BTreeSet<String>) -> Result<
     let bank = bank.to_ascii_lowercase();
     let platform: PlatformName = bank.parse().map_err(|error| format!("to_bank: {error}"))?;
     let from = Address::new(from, HOME).map_err(|error| format!("from_account: {error}"))?;
-    let to = Address::new(to, platform.as_str())
-        .map_err(|error| format!("to_account: {error}"))?;
+    let to = Address::new(to, platform.as_str()).map_err(|error| format!("to_account: {error}"))?;
     for address in [&from, &to] {
         if address.agent() == crate::federation::CLEARING {
             return Err(format!("{address} is no client's account"));
@@ -197,7 +202,9 @@ fn fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {
-        let (field, after) = if let Some(quoted) = rest.strip_prefix('"') { quoted_field(quoted)? } else {
+        let (field, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted_field(quoted)?
+        } else {
             let end = rest.find(',').unwrap_or(rest.len());
             let (field, after) = rest.split_at(end);
             if field.contains('"') {

@@ -255,7 +255,13 @@ impl<'a> Run<'a> {
                 // The bank of the payee pays the lock.
                 let bank = Address::new(CLEARING, order.to.platform())
                     .map_err(|error| DemoError::Check(error.to_string()))?;
-                (bank, Command::Commit { lock: *lock, amount })
+                (
+                    bank,
+                    Command::Commit {
+                        lock: *lock,
+                        amount,
+                    },
+                )
             }
             Phase::Locking | Phase::Done | Phase::Refused(_) => (
                 order.from.clone(),
@@ -276,11 +282,7 @@ impl<'a> Run<'a> {
     }
 
     /// Submits a batch. Says whether the node took all of it.
-    fn submit(
-        &mut self,
-        load: &mut Load,
-        batch: Vec<Flight>,
-    ) -> Result<bool, DemoError> {
+    fn submit(&mut self, load: &mut Load, batch: Vec<Flight>) -> Result<bool, DemoError> {
         let transactions: Vec<&SignedTransaction> =
             batch.iter().map(|flight| &flight.transaction).collect();
         let results = match load.submit(&transactions) {

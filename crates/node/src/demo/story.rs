@@ -46,7 +46,11 @@ struct Cast {
 }
 
 pub(super) fn tell(scene: &mut Scene, supply: Amount, root: &Path) -> Result<(), DemoError> {
-    let name = |index: usize| scene.cluster.founded.genesis.ledger.accounts[index].address.clone();
+    let name = |index: usize| {
+        scene.cluster.founded.genesis.ledger.accounts[index]
+            .address
+            .clone()
+    };
     // The accounts of the plan stand behind the four clearing accounts.
     let cast = Cast {
         alice: name(4),
@@ -235,10 +239,7 @@ fn double_spend(scene: &mut Scene, cast: &Cast) -> Result<(), DemoError> {
     let to_carol = build(scene, &cast.alice, spend(&cast.carol))?;
     submit(&mut scene.cluster.client(0), &to_bob)?;
     submit(&mut scene.cluster.client(3), &to_carol)?;
-    let receipts = [
-        receipt(scene, to_bob.id())?,
-        receipt(scene, to_carol.id())?,
-    ];
+    let receipts = [receipt(scene, to_bob.id())?, receipt(scene, to_carol.id())?];
     let applied = receipts.iter().filter(|receipt| receipt.applied).count();
     let reasons: Vec<Rejection> = receipts.iter().filter_map(|r| r.rejection).collect();
     scene.report.accepted += applied;

@@ -119,7 +119,10 @@ pub fn recover<F: FileLayer>(
     if let Some(error) = failure {
         return Err(error);
     }
-    let last = replay.last.as_ref().map_or(Height::ZERO, |(header, _)| header.height);
+    let last = replay
+        .last
+        .as_ref()
+        .map_or(Height::ZERO, |(header, _)| header.height);
     // A snapshot of blocks that the journal does not hold: it was replaced by another one.
     if recovery.is_new || last < replay.snapshot {
         return Err(RecoverError::JournalLost);

@@ -135,7 +135,8 @@ impl Story {
                 if let Some(next) = replicas[index].deadline() {
                     let next = next.max(time.saturating_add(Duration::from_millis(1)));
                     let queue = network.entry(next).or_default();
-                    let is_tick = |(to, step): &(usize, Step)| *to == index && matches!(step, Step::Tick);
+                    let is_tick =
+                        |(to, step): &(usize, Step)| *to == index && matches!(step, Step::Tick);
                     if !queue.iter().any(is_tick) {
                         queue.push_back((index, Step::Tick));
                     }
@@ -272,7 +273,11 @@ impl FileLayer for MemoryFile {
         let mut disk = self.0.borrow_mut();
         let result = disk.operate();
         // Of a write that fails, anything may arrive.
-        let count = if result.is_ok() { bytes.len() } else { bytes.len() / 3 };
+        let count = if result.is_ok() {
+            bytes.len()
+        } else {
+            bytes.len() / 3
+        };
         disk.pending.extend_from_slice(&bytes[..count]);
         result
     }
@@ -320,7 +325,10 @@ fn the_host_gives_the_effects_of_a_bare_replica() {
         .into_iter()
         .partition(|effect| matches!(effect, Effect::Persist(_)));
     let lengths = (persisted.len(), rest.len());
-    assert!(lengths.0 > 20 && lengths.1 > 20, "the story is too short: {lengths:?}");
+    assert!(
+        lengths.0 > 20 && lengths.1 > 20,
+        "the story is too short: {lengths:?}"
+    );
 
     // However the steps are cut into batches.
     for batch in [1, 2, 7, usize::MAX] {
@@ -335,7 +343,10 @@ fn the_host_gives_the_effects_of_a_bare_replica() {
             }
             if number % batch.min(story.steps.len()) == 0 {
                 released.extend(host.flush().unwrap());
-                assert!(file.0.borrow().pending.is_empty(), "released before it was durable");
+                assert!(
+                    file.0.borrow().pending.is_empty(),
+                    "released before it was durable"
+                );
             }
         }
         released.extend(host.flush().unwrap());
@@ -363,9 +374,8 @@ struct Said(BTreeMap<(u8, Height, View), String>);
 
 impl Said {
     fn hear(&mut self, own: ReplicaId, effect: &Effect) {
-        let frame = match effect {
-            Effect::Send { frame, .. } | Effect::Broadcast(frame) => frame,
-            _ => return,
+        let (Effect::Send { frame, .. } | Effect::Broadcast(frame)) = effect else {
+            return;
         };
         let Frame::Consensus(message) = frame else {
             return;
@@ -402,7 +412,7 @@ fn what_was_said_before_a_crash_survives_it() {
     let all = {
         let file = MemoryFile::new(empty.clone());
         run_until_crash(&story, &file, None);
-        
+
         file.0.borrow().operations
     };
     assert!(all > 60, "{all} operations are no test");
@@ -430,10 +440,16 @@ fn what_was_said_before_a_crash_survives_it() {
         for effect in &released {
             said.hear(replica.id(), effect);
             match effect {
-                Effect::Answer { id, result: Ok(Admission::Pending | Admission::Known) } => {
-                    let is_kept = replica.pool().contains(id)
-                        || replica.ledger().receipt(id).is_some();
-                    assert!(is_kept, "crash at {crash_at}, {loss:?}: a promise was forgotten");
+                Effect::Answer {
+                    id,
+                    result: Ok(Admission::Pending | Admission::Known),
+                } => {
+                    let is_kept =
+                        replica.pool().contains(id) || replica.ledger().receipt(id).is_some();
+                    assert!(
+                        is_kept,
+                        "crash at {crash_at}, {loss:?}: a promise was forgotten"
+                    );
                 }
                 Effect::Committed(committed) => {
                     let height = committed.block.header().height;
@@ -481,7 +497,9 @@ fn run_until_crash(
             Step::Tick => host.tick(*time),
             Step::Input(input) => host.handle(*time, input),
         };
-        if let Ok(part) = result.and_then(|()| host.flush()) { released.extend(part.into_iter().map(|r| r.effect)) } else {
+        if let Ok(part) = result.and_then(|()| host.flush()) {
+            released.extend(part.into_iter().map(|r| r.effect));
+        } else {
             // Nothing leaves any more.
             assert!(host.flush().is_err());
             return (released, number);
@@ -527,14 +545,22 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
                 continue;
             };
             let height = committed.block.header().height;
-            let ids: Vec<[u8; 32]> = committed.receipts.iter().map(|r| *r.id.as_bytes()).collect();
+            let ids: Vec<[u8; 32]> = committed
+                .receipts
+                .iter()
+                .map(|r| *r.id.as_bytes())
+                .collect();
             let receipts = encode_receipts(&committed.receipts);
             index.put_receipts([(height, receipts.as_slice())]).unwrap();
-            index.put_block(height, &released.entry.unwrap(), &ids).unwrap();
+            index
+                .put_block(height, &released.entry.unwrap(), &ids)
+                .unwrap();
             if height.get() == 3 {
                 snapshots += 1;
                 let snapshot = host.replica_mut().snapshot();
-                index.put_snapshot(height, encode_snapshot(snapshot)).unwrap();
+                index
+                    .put_snapshot(height, encode_snapshot(snapshot))
+                    .unwrap();
             }
         }
     }
@@ -548,7 +574,11 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     };
     let mut recovered = recover(file.after_crash(Loss::Nothing), &index, basis).unwrap();
     let height = host.replica().tip().parent.height;
-    assert_eq!(recovered.replayed, height.get() - 3, "the snapshot was not used");
+    assert_eq!(
+        recovered.replayed,
+        height.get() - 3,
+        "the snapshot was not used"
+    );
     assert_eq!(recovered.replica.tip(), host.replica().tip());
     assert_eq!(
         recovered.replica.ledger_mut().root(),
@@ -563,7 +593,9 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     )
     .unwrap();
     Journal::open(file.after_crash(Loss::Nothing), chain.id(), |_, payload| {
-        restorer.record(wire::decode(payload, 1 << 24).unwrap()).unwrap();
+        restorer
+            .record(wire::decode(payload, 1 << 24).unwrap())
+            .unwrap();
     })
     .unwrap();
     let again = restorer

@@ -80,6 +80,12 @@ impl SigningWatch {
             .any(|statement| self.said.contains_key(&(replica, statement, height, view)))
     }
 
+    /// Whether an honest leader sent NEW-VIEW for this view.
+    pub fn has_started(&self, leader: ReplicaId, height: u64, view: u64) -> bool {
+        self.said
+            .contains_key(&(leader, Statement::NewView, height, view))
+    }
+
     /// Whether any honest replica sent PREPARE or COMMIT for a block.
     pub fn has_voted_for(&self, digest: &Sha256Digest) -> bool {
         self.said.iter().any(|((_, statement, ..), said)| {
