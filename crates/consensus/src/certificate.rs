@@ -12,7 +12,7 @@ use polity_types::{ReplicaId, Weight};
 /// The form is canonical: as many bytes as the committee needs, unused bits zero.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct SignerSet(#[serde(with = "serde_bytes")] Vec<u8>);
+pub struct SignerSet(#[serde(with = "polity_types::hex_bytes")] Vec<u8>);
 
 impl SignerSet {
     /// The raw bits, for preimages.
@@ -69,7 +69,7 @@ pub struct MultiSignature {
     /// Who signed.
     pub signers: SignerSet,
     /// Their signatures, concatenated. The length of each follows from the signer's suite.
-    #[serde(with = "serde_bytes")]
+    #[serde(with = "polity_types::hex_bytes")]
     pub signatures: Vec<u8>,
 }
 

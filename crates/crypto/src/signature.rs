@@ -7,7 +7,7 @@ use core::fmt;
 /// A signature as it travels. Its length is that of its suite, checked when it is verified.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct Signature(#[serde(with = "serde_bytes")] Vec<u8>);
+pub struct Signature(#[serde(with = "polity_types::hex_bytes")] Vec<u8>);
 
 impl Signature {
     /// Wraps the bytes.

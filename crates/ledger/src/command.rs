@@ -191,7 +191,7 @@ checked_text!(Reason, "a short printable text");
 /// A committee change as consensus encodes it. The ledger orders and keeps it and reads nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
-pub struct CommitteeChange(#[serde(with = "serde_bytes")] Vec<u8>);
+pub struct CommitteeChange(#[serde(with = "polity_types::hex_bytes")] Vec<u8>);
 
 /// Bytes are too long for a committee change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -224,7 +224,7 @@ impl fmt::Debug for CommitteeChange {
 
 impl<'de> serde::Deserialize<'de> for CommitteeChange {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes: Vec<u8> = serde_bytes::deserialize(deserializer)?;
+        let bytes: Vec<u8> = polity_types::hex_bytes::deserialize(deserializer)?;
         Self::new(&bytes).map_err(serde::de::Error::custom)
     }
 }

@@ -29,6 +29,48 @@ pub fn write_hex(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
     Ok(())
 }
 
+/// Serde form of byte strings of any length: lower-case hexadecimal for people, raw bytes on the
+/// wire. For fields: `#[serde(with = "polity_types::hex_bytes")]`.
+pub mod hex_bytes {
+    use super::{HexError, nibble, write_hex};
+    use alloc::borrow::Cow;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Serializes the bytes.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(bytes);
+        }
+        let mut text = String::with_capacity(bytes.len() * 2);
+        write_hex(bytes, &mut text).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+
+    /// Deserializes bytes of any length.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        if !deserializer.is_human_readable() {
+            return serde_bytes::deserialize(deserializer);
+        }
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let digits = text.as_bytes();
+        if !digits.len().is_multiple_of(2) {
+            let error = HexError::Length {
+                expected: digits.len() + 1,
+                found: digits.len(),
+            };
+            return Err(D::Error::custom(error));
+        }
+        (0..digits.len())
+            .step_by(2)
+            .map(|at| Ok(nibble(digits, at)? << 4 | nibble(digits, at + 1)?))
+            .collect::<Result<_, HexError>>()
+            .map_err(D::Error::custom)
+    }
+}
+
 /// Reads exactly `N` bytes of lower-case hexadecimal.
 ///
 /// Upper case is refused: one value has one text.
@@ -174,6 +216,22 @@ mod tests {
                 found: 2
             })
         );
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Sample(#[serde(with = "hex_bytes")] alloc::vec::Vec<u8>);
+
+    #[test]
+    fn byte_strings_are_hexadecimal_for_people_and_raw_on_the_wire() {
+        let sample = Sample(alloc::vec![0, 0xab, 0xff]);
+        let json = serde_json::to_string(&sample).unwrap();
+        assert_eq!(json, "\"00abff\"");
+        assert_eq!(serde_json::from_str::<Sample>(&json).unwrap(), sample);
+        assert_eq!(crate::wire::encode(&sample), [3, 0, 0xab, 0xff]);
+        assert_eq!(crate::wire::decode(&[3, 0, 0xab, 0xff], 9), Ok(sample));
+        for bad in ["\"0\"", "\"0g\"", "\"AB\"", "[1,2]", "7"] {
+            assert!(serde_json::from_str::<Sample>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

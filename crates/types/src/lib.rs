@@ -30,7 +30,7 @@ mod timers;
 pub mod wire;
 
 pub use amount::{Amount, AmountError};
-pub use bytes::{ChainId, HexError, decode_hex, write_hex};
+pub use bytes::{ChainId, HexError, decode_hex, hex_bytes, write_hex};
 pub use machine::{Effects, Join, StateMachine};
 pub use numbers::{Epoch, Height, ReplicaId, View, Weight};
 pub use proof::{FinalityVerifier, Finalized, OffenceVerifier, ProofError};

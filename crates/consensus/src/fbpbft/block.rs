@@ -82,7 +82,7 @@ impl Header {
 /// A transaction as consensus sees it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TransactionBytes(#[serde(with = "serde_bytes")] Vec<u8>);
+pub struct TransactionBytes(#[serde(with = "polity_types::hex_bytes")] Vec<u8>);
 
 impl TransactionBytes {
     /// Wraps encoded bytes.
@@ -121,7 +121,7 @@ pub struct ApplicationData {
     /// What it is. The application refuses kinds it does not know.
     pub kind: u16,
     /// The content.
-    #[serde(with = "serde_bytes")]
+    #[serde(with = "polity_types::hex_bytes")]
     pub content: Vec<u8>,
 }
 

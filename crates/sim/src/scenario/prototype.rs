@@ -138,19 +138,24 @@ pub(super) fn w4c(play: &mut Play) -> Result<(), Failure> {
         if world.signing().highest_floor() > 0 {
             return broken("three members made honest ones leave a view");
         }
-        // Now the view has to change: one step, not a million.
-        let height = world.agreement().highest() + 1;
+        // Now the view has to change: one step, not a million. Some decide the height below
+        // late, so they follow the wishes of others before they have one of their own.
+        let height = world.agreement().highest() + 2;
         world.filter(move |packet| match packet.kind() {
             Kind::Proposal if packet.height() >= height => Fate::Drop,
+            Kind::Commit if packet.to.get().is_multiple_of(2) => Fate::Delay(millis(400)),
             _ => Fate::Pass,
         });
-        world.load(millis(40), 4);
-        let limit = world.pace().heights(0, 1);
+        world.load(millis(300), 1);
+        let limit = world.pace().heights(0, 2);
         world.expect(limit, "a decision in a later view", |world| {
             world.lowest_height() >= height
         })?;
         world.idle();
         let highest = world.signing().highest_floor();
+        if highest == 0 {
+            return inconclusive("no view changed");
+        }
         if highest > 4 {
             return broken(format!("an honest member asked for view {highest}"));
         }
