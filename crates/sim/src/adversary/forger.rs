@@ -2,16 +2,19 @@
 
 use super::{Adversary, Scene, message_of};
 use polity_consensus::fbpbft::{
-    Evidence, Message, NewViewProposal, Proposal, TransactionBytes, Value, Vote, VoteKind,
+    Evidence, Message, NewView, NewViewProposal, Proposal, TransactionBytes, Value, Vote, VoteKind,
 };
 use polity_replica::Frame;
-use polity_types::ReplicaId;
+use polity_types::{Height, ReplicaId};
 use std::sync::Arc;
 
 /// A member that sends votes in the names of others under junk, and copies of what it hears with
 /// changed signatures, faster than the originals arrive (R10, R11).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Forger;
+pub struct Forger {
+    /// The highest decided block that it imitated.
+    decided: Height,
+}
 
 impl Forger {
     /// The message with one signature changed.
@@ -55,6 +58,27 @@ impl Forger {
         })
     }
 
+    /// Whether the sender speaks for itself. Two forgers would otherwise imitate each other's
+    /// imitations, more of them each time.
+    fn is_first_hand(scene: &Scene<'_>, from: ReplicaId, message: &Message) -> bool {
+        match message {
+            Message::Vote(vote) => vote.signer == from,
+            Message::ViewChange(said) => said.signer == from,
+            Message::Proposal(Proposal { pre_prepare, .. })
+            | Message::NewView(NewViewProposal {
+                new_view: NewView { pre_prepare, .. },
+                ..
+            }) => scene.chain.leader(pre_prepare.height, pre_prepare.view) == from,
+            // What nobody signs, and what is not imitated.
+            Message::Decided(_)
+            | Message::Status(_)
+            | Message::FetchDecided { .. }
+            | Message::FetchBlock { .. }
+            | Message::Block(_)
+            | Message::Evidence(_) => true,
+        }
+    }
+
     /// Two votes of an honest member that it never cast.
     fn frame(scene: &mut Scene<'_>, accused: ReplicaId) -> Evidence {
         let vote = |scene: &mut Scene<'_>| Vote {
@@ -74,14 +98,26 @@ impl Adversary for Forger {
         "forger"
     }
 
-    fn hears(&mut self, scene: &mut Scene<'_>, _: ReplicaId, frame: &Frame) {
-        if let Some(message) = message_of(frame)
-            && let Some(spoilt) = Self::spoilt(scene, message)
-        {
+    fn hears(&mut self, scene: &mut Scene<'_>, from: ReplicaId, frame: &Frame) {
+        let Some(message) = message_of(frame) else {
+            return;
+        };
+        if !Self::is_first_hand(scene, from, message) {
+            return;
+        }
+        if let Message::Decided(decided) = message {
+            // Each block once, for the same reason.
+            let height = decided.certificate.height;
+            if height <= self.decided {
+                return;
+            }
+            self.decided = height;
+        }
+        if let Some(spoilt) = Self::spoilt(scene, message) {
             scene.shout(&spoilt);
         }
         // What a leader proposed is what everybody will vote for: spoil the votes in advance.
-        if let Some(Message::Proposal(Proposal { pre_prepare, .. })) = message_of(frame) {
+        if let Message::Proposal(Proposal { pre_prepare, .. }) = message {
             let (height, view) = (pre_prepare.height, pre_prepare.view);
             let digest = pre_prepare.digest;
             for signer in scene.others() {

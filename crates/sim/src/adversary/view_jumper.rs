@@ -2,13 +2,28 @@
 
 use super::{Adversary, Scene};
 use polity_consensus::fbpbft::Message;
-use polity_types::{ReplicaId, View};
+use polity_replica::Frame;
+use polity_types::{Height, ReplicaId, View};
+use std::collections::BTreeSet;
 
 /// A member that asks for the same far view at every height (W4c).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ViewJumper {
     /// The view it asks for.
     pub view: View,
+    /// The height at which it speaks, and whom it told already: two of a kind would otherwise
+    /// answer each other for ever.
+    told: (Height, BTreeSet<ReplicaId>),
+}
+
+impl ViewJumper {
+    /// A member that asks for this view.
+    pub fn to(view: View) -> Self {
+        Self {
+            view,
+            told: (Height::ZERO, BTreeSet::new()),
+        }
+    }
 }
 
 impl Adversary for ViewJumper {
@@ -16,8 +31,14 @@ impl Adversary for ViewJumper {
         "view jumper"
     }
 
-    fn hears(&mut self, scene: &mut Scene<'_>, from: ReplicaId, _: &polity_replica::Frame) {
-        let said = scene.view_change(scene.height(), self.view, None);
-        scene.say(from, Message::ViewChange(said));
+    fn hears(&mut self, scene: &mut Scene<'_>, from: ReplicaId, _: &Frame) {
+        let height = scene.height();
+        if self.told.0 != height {
+            self.told = (height, BTreeSet::new());
+        }
+        if self.told.1.insert(from) {
+            let said = scene.view_change(height, self.view, None);
+            scene.say(from, Message::ViewChange(said));
+        }
     }
 }

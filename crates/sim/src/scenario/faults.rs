@@ -310,7 +310,7 @@ fn with_somebody(
         3 => options.with(id, JunkNewView::default()),
         4 => options.with(id, Replayer::default()),
         5 => options.with(id, StatusLiar),
-        6 => options.with(id, Forger),
+        6 => options.with(id, Forger::default()),
         7 => options.with(id, Forgetful),
         _ => options.with(id, Nonsense::starting_with(random.below(11))),
     }

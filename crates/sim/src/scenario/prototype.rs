@@ -121,18 +121,12 @@ pub(super) fn w4c(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(10);
     // Members that do not lead the first height, so that it starts well.
     let jumpers: Vec<ReplicaId> = (3..6).map(|view| federation.leader(1, view)).collect();
-    let options =
-        jumpers
-            .iter()
-            .zip([1, 7, 1_000_000])
-            .fold(Options::default(), |options, (id, view)| {
-                options.with(
-                    *id,
-                    ViewJumper {
-                        view: View::new(view),
-                    },
-                )
-            });
+    let options = jumpers
+        .iter()
+        .zip([1, 7, 1_000_000])
+        .fold(Options::default(), |options, (id, view)| {
+            options.with(*id, ViewJumper::to(View::new(view)))
+        });
     play.world(&federation, options, |world| {
         world.progress(3)?;
         if world.signing().highest_floor() > 0 {

@@ -299,7 +299,7 @@ fn under_forgery(play: &mut Play, delay: u64) -> Result<(), Failure> {
     let federation = play.federation(4);
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let forger = play.pick("forger", &everybody);
-    let options = Options::default().with(forger, Forger);
+    let options = Options::default().with(forger, Forger::default());
     play.world(&federation, options, |world| {
         world.filter(move |packet| {
             // What the forger says travels faster than what it imitates.
