@@ -76,8 +76,9 @@ impl State {
             }
         }
         match receipt.outcome {
-            // LG-8: a refusal for now leaves the id unused.
-            Err(rejection) if rejection.is_transient() => {
+            // LG-8: a refusal for now leaves the id unused, unless it was paid for: a proposer could
+            // else put the transaction into block after block and collect each time.
+            Err(rejection) if rejection.is_transient() && fee.is_zero() => {
                 undecided.insert(id);
             }
             Ok(_) | Err(_) => {

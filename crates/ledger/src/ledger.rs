@@ -42,6 +42,17 @@ impl Applied {
     }
 }
 
+/// What a key is to the ledger (LG-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It owns the account of the signer.
+    Owner,
+    /// It is the platform's, on which the account of the signer is or would be.
+    Platform,
+    /// It is one of the authority's.
+    Authority,
+}
+
 /// Which of the offered transactions a block can hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -309,6 +320,23 @@ impl Ledger {
     /// What the transaction costs (LG-12).
     pub fn fee(&self, transaction: &SignedTransaction) -> Amount {
         self.state.fee(transaction.length())
+    }
+
+    /// What the first key of a transaction is to the ledger; nothing if it is anybody's. A pool
+    /// asks, because the transactions of strangers can only fill blocks with refusals.
+    pub fn role(&self, transaction: &SignedTransaction) -> Option<Role> {
+        let key = transaction.fingerprints().first()?;
+        let signer = &transaction.transaction().signer;
+        let account = self.state.accounts.find(signer);
+        if account.is_some_and(|slot| self.state.accounts.get(slot).owner == *key) {
+            return Some(Role::Owner);
+        }
+        let platform = self.state.platforms.number_of(signer);
+        if platform.is_some_and(|number| self.state.platforms.get(number).key == *key) {
+            return Some(Role::Platform);
+        }
+        let is_authority = self.state.authority.keys.contains(key);
+        is_authority.then_some(Role::Authority)
     }
 
     /// When the next open lock expires. A lock that is due is something to decide (LG-7).

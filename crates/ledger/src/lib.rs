@@ -31,11 +31,12 @@
 //! |---|---|---|---|
 //! | applied | yes | paid | yes |
 //! | refused for good ([`Rejection`]) | yes, with its code | paid | yes |
-//! | refused for now ([`Rejection::is_transient`]) | yes, with its code | paid | no |
+//! | refused for now ([`Rejection::is_transient`]) | yes, with its code | paid | if there is a fee |
 //! | [`Inadmissible`] | never: the block would be invalid | none | no |
 //!
-//! A proposer could repeat a transaction that was refused for now, and its signer would pay each
-//! time; `valid_until` is how the signer limits that.
+//! Without fees, a transaction that was refused for now may be sent again as it is. With fees it
+//! was paid for, and a proposer that could repeat it would collect each time: so its id is used up,
+//! and the signer who wants to try again signs a new one.
 //!
 //! # Invariants
 //!
@@ -83,7 +84,7 @@ pub use address::{Address, AddressError, PlatformName};
 pub use command::{Command, CommitteeChange, CommitteeChangeError, Reason, ReasonError};
 pub use genesis::{Authority, Genesis, GenesisAccount, GenesisError, GenesisPlatform, Parameters};
 pub use invariants::InvariantError;
-pub use ledger::{Applied, Ledger, MemoryBytes, Selection};
+pub use ledger::{Applied, Ledger, MemoryBytes, Role, Selection};
 pub use proof::{ReceiptProof, StateProof};
 pub use receipt::{Outcome, Receipt, receipts_root};
 pub use rejection::{BlockError, Inadmissible, Rejection};

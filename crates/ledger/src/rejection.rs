@@ -153,7 +153,8 @@ impl Rejection {
 
     /// Whether the same transaction may succeed later.
     ///
-    /// A final rejection uses up the transaction's id, a transient one does not (LG-8).
+    /// A final rejection uses up the transaction's id, a transient one does not unless it was paid
+    /// for (LG-8): then the same commands need a new transaction.
     pub const fn is_transient(self) -> bool {
         match self {
             Self::PlatformNotFound

@@ -246,7 +246,7 @@ impl SignedTransaction {
     }
 
     /// Fingerprints of the keys, in their order.
-    pub(crate) fn fingerprints(&self) -> &[Sha256Digest] {
+    pub fn fingerprints(&self) -> &[Sha256Digest] {
         &self.fingerprints
     }
 }

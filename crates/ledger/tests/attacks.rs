@@ -362,6 +362,23 @@ fn lg_8_rejected_transactions_are_not_free() {
     );
 }
 
+/// A proposer collects the fee of a refused transaction once, however often it would like to.
+#[test]
+fn lg_8_no_transaction_is_charged_twice() {
+    let mut world = World::with(with_fee("400"));
+    let refused = world.own("alice@thor", transfer("alice@thor", "nobody@thor", "1"));
+    let receipt = world.block(&[&refused]).receipts[0];
+    assert_eq!(receipt.outcome, Err(Rejection::AccountNotFound));
+    assert!(Rejection::AccountNotFound.is_transient());
+    world.assert_balance("alice@thor", "600", "600", "0");
+    for _ in 0..2 {
+        let replay = world.try_block(&[&refused]);
+        assert_eq!(replay, Err(invalid(0, Inadmissible::IdInWindow)));
+    }
+    world.assert_balance("alice@thor", "600", "600", "0");
+    assert_eq!(world.ledger.receipt(&refused.id()), Some(receipt));
+}
+
 #[test]
 fn lg_8_the_fee_is_judged_in_block_order() {
     let mut world = World::with(with_fee("1"));

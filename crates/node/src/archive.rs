@@ -54,6 +54,11 @@ pub enum ArchiveError {
     /// The journal cannot be read back.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The index names another block than the journal holds.
+    #[error(
+        "the index and the journal disagree about height {0}; stop the node, delete the index and start it again: it is made from the journal"
+    )]
+    Disagree(Height),
     /// The thread ended without a reason, which is a mistake in this program.
     #[error("the thread that writes the index ended; start the node again")]
     Ended,
@@ -241,8 +246,14 @@ impl Blocks {
             (
                 Some(Record::Consensus(fbpbft::Record::Block(block))),
                 Some(Record::Consensus(fbpbft::Record::Decided(certificate))),
-            ) => Ok(Some(Decided { block, certificate })),
-            _ => Err(JournalError::NoRecord(entry.block_offset).into()),
+            ) if block.header.height == height
+                && *block.header.digest().as_bytes() == entry.digest
+                && certificate.height == height
+                && *certificate.value.digest.as_bytes() == entry.digest =>
+            {
+                Ok(Some(Decided { block, certificate }))
+            }
+            _ => Err(ArchiveError::Disagree(height)),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::journal::{FileLayer, JournalError};
 use crate::meters::{Meters, micros};
 use crate::transport::{Lane, Transport};
 use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
-use polity_crypto::{PublicKey, Verified};
+use polity_crypto::Verified;
 use polity_ledger::{SignedTransaction, TransactionId};
 use polity_replica::{Admission, Effect, Frame, Input, Refusal};
 use polity_types::{ReplicaId, Time};
@@ -56,15 +56,7 @@ impl fmt::Debug for View<'_> {
 }
 
 /// What became of a transaction that a client submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It waits, or a block holds it.
-    Admitted(Admission),
-    /// It cannot be taken.
-    Refused(Refusal),
-    /// The first key is neither the owner of the signer's account nor known in another role.
-    UnknownKey,
-}
+pub type Submitted = Result<Admission, Refusal>;
 
 /// Where the results of one request go: one for each transaction, in order.
 pub type SubmitReply = oneshot::Sender<Vec<Submitted>>;
@@ -131,8 +123,6 @@ pub struct Driver<F> {
     pub last: Option<(Header, VoteCertificate)>,
     /// A snapshot is taken every so many blocks.
     pub snapshot_every: u64,
-    /// Keys of the authority, which sign for no account.
-    pub authority: Vec<PublicKey>,
     /// Requests whose results are not complete.
     pub submissions: Submissions,
     /// The time.
@@ -280,61 +270,27 @@ impl<F: FileLayer> Driver<F> {
         transactions: Vec<Verified<SignedTransaction>>,
         reply: SubmitReply,
     ) -> Result<(), DriverError> {
-        let mut results = Vec::with_capacity(transactions.len());
-        let mut known = Vec::with_capacity(transactions.len());
         let number = self.submissions.next;
-        for (position, transaction) in transactions.into_iter().enumerate() {
-            if self.is_known_key(&transaction) {
-                self.submissions
-                    .by_id
-                    .entry(transaction.id())
-                    .or_default()
-                    .push_back((number, position));
-                known.push(transaction);
-                results.push(None);
-            } else {
-                results.push(Some(Submitted::UnknownKey));
-            }
-        }
         self.submissions.next += 1;
+        if transactions.is_empty() {
+            let _ = reply.send(Vec::new());
+            return Ok(());
+        }
+        for (position, transaction) in transactions.iter().enumerate() {
+            let waiting = self.submissions.by_id.entry(transaction.id());
+            waiting.or_default().push_back((number, position));
+        }
         self.submissions.open.insert(
             number,
             Submission {
-                missing: known.len(),
-                results,
+                missing: transactions.len(),
+                results: vec![None; transactions.len()],
                 reply,
             },
         );
-        if known.is_empty() {
-            self.submissions.finish(number);
-            return Ok(());
-        }
         let now = self.clock.now();
-        self.host.handle(now, Input::Submitted(known))?;
+        self.host.handle(now, Input::Submitted(transactions))?;
         Ok(())
-    }
-
-    /// Whether the first key is the owner of the signer's account, its platform, or of the
-    /// authority. Others could only fill blocks with refusals.
-    fn is_known_key(&self, transaction: &SignedTransaction) -> bool {
-        let content = transaction.transaction();
-        let Some(key) = content.keys.first() else {
-            return false;
-        };
-        let ledger = self.host.replica().ledger();
-        let fingerprint = key.fingerprint();
-        let is_owner = ledger
-            .account(&content.signer)
-            .is_some_and(|account| account.owner == fingerprint);
-        let is_platform = || {
-            let name = content.signer.platform().parse();
-            name.is_ok_and(|name| {
-                ledger
-                    .platform(&name)
-                    .is_some_and(|platform| platform.key == fingerprint)
-            })
-        };
-        is_owner || is_platform() || self.authority.contains(key)
     }
 
     /// Makes the batch durable and carries out what waited for it.
@@ -427,7 +383,7 @@ impl<F: FileLayer> Driver<F> {
 }
 
 impl Submissions {
-    fn answer(&mut self, id: &TransactionId, result: Result<Admission, Refusal>) {
+    fn answer(&mut self, id: &TransactionId, result: Submitted) {
         let Some(waiting) = self.by_id.get_mut(id) else {
             return;
         };
@@ -441,10 +397,7 @@ impl Submissions {
         let Some(submission) = self.open.get_mut(&number) else {
             return;
         };
-        submission.results[position] = Some(match result {
-            Ok(admission) => Submitted::Admitted(admission),
-            Err(refusal) => Submitted::Refused(refusal),
-        });
+        submission.results[position] = Some(result);
         submission.missing -= 1;
         if submission.missing == 0 {
             self.finish(number);

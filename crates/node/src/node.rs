@@ -268,7 +268,6 @@ async fn start(
         meters: Arc::clone(meters),
         last: recovered.last,
         snapshot_every: config.storage.snapshot_every_blocks,
-        authority: genesis.ledger.authority.keys.clone(),
         submissions: Submissions::default(),
         clock: Clock::default(),
     };

@@ -1,10 +1,19 @@
 //! Transactions that wait for a block.
 //!
-//! The pool is bounded by count and bytes, knows each transaction once, and is fair: every account
-//! has its own queue, blocks take from the queues in turn, and when the pool is full an account with
-//! a longer queue gives way to one with a shorter.
+//! The pool is bounded by count and bytes, knows each transaction once, and is fair: every
+//! [`Principal`] has its own queue, and blocks take from the queues in turn.
+//!
+//! # Who gives way
+//!
+//! A transaction that this replica acknowledged to a client of its own is **promised** and stays
+//! until a block holds it or none can. The others came from members, which keep them for their own
+//! clients; when the pool is full, the newest of them gives way, first from the queue with the most.
+//!
+//! Promises must not fill the pool for good, so no principal may have more of them than there is
+//! room left for promises (the dynamic threshold of Choudhury and Hahne, 1998). One that floods gets
+//! half of the pool, two a third each, and there is always a place for somebody new.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Verified};
@@ -38,10 +47,15 @@ pub enum Refusal {
     /// No block could hold it.
     #[error(transparent)]
     Inadmissible(#[from] Inadmissible),
+    /// It could only fill blocks with refusals.
+    #[error(
+        "the first key of the transaction is not the owner of the signer's account, its platform or the authority"
+    )]
+    UnknownKey,
     /// The account has as many transactions waiting as it may.
     #[error("the account has {max} transactions waiting: send again when some are decided")]
     AccountFull {
-        /// The limit.
+        /// The limit, which is lower when others wait, too.
         max: usize,
     },
     /// The pool is full of accounts with no more than this one has.
@@ -49,12 +63,57 @@ pub enum Refusal {
     PoolFull,
 }
 
-/// A transaction with its bytes, as it travels.
+/// Who stands behind a transaction: the unit of fairness.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Principal {
+    /// An account whose owner signed.
+    Account(Address),
+    /// A platform or an authority. It may name any account as the signer, so its key counts.
+    Key(Sha256Digest),
+}
+
+/// What this replica owes to a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A client of this replica was told that it waits here.
+    Promised,
+    /// Another member sent it.
+    Passing,
+}
+
+/// A transaction and what is known about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) transaction: Arc<Verified<SignedTransaction>>,
     /// When this replica has to send it to all members; nothing once it did.
     pub(crate) forward_at: Option<Time>,
+    principal: Principal,
+    standing: Standing,
+    /// Its number among all that ever came.
+    arrival: u64,
+}
+
+impl Waiting {
+    fn size(&self) -> usize {
+        self.transaction.length() as usize
+    }
+}
+
+/// The transactions of one principal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Queue {
+    /// In the order of arrival.
+    waiting: BTreeMap<u64, TransactionId>,
+    /// Those of them that may give way.
+    passing: BTreeSet<u64>,
+    /// Bytes of the others.
+    promised_bytes: usize,
+}
+
+impl Queue {
+    fn promised(&self) -> usize {
+        self.waiting.len() - self.passing.len()
+    }
 }
 
 /// The pool.
@@ -62,14 +121,19 @@ pub(crate) struct Waiting {
 pub struct Pool {
     config: PoolConfig,
     by_id: BTreeMap<TransactionId, Waiting>,
-    queues: BTreeMap<Address, VecDeque<TransactionId>>,
-    /// The accounts by the length of their queues, so that the longest is found at once.
-    lengths: BTreeSet<(usize, Address)>,
+    queues: BTreeMap<Principal, Queue>,
+    /// The queues by how many of their transactions may give way, so that the longest is found at
+    /// once. Those without any are absent.
+    passing: BTreeSet<(usize, Principal)>,
     bytes: usize,
-    /// What is still to be sent to all members, and when.
-    unforwarded: BTreeSet<(Time, TransactionId)>,
-    /// The account served last; the next block starts behind it.
-    turn: Option<Address>,
+    promised: usize,
+    promised_bytes: usize,
+    /// What is still to be sent to all members, by when and in the order of arrival: one may spend
+    /// what another brings.
+    unforwarded: BTreeMap<(Time, u64), TransactionId>,
+    /// Whoever was served last; the next block starts behind it.
+    turn: Option<Principal>,
+    arrivals: u64,
 }
 
 impl Pool {
@@ -79,10 +143,13 @@ impl Pool {
             config,
             by_id: BTreeMap::new(),
             queues: BTreeMap::new(),
-            lengths: BTreeSet::new(),
+            passing: BTreeSet::new(),
             bytes: 0,
-            unforwarded: BTreeSet::new(),
+            promised: 0,
+            promised_bytes: 0,
+            unforwarded: BTreeMap::new(),
             turn: None,
+            arrivals: 0,
         }
     }
 
@@ -129,24 +196,26 @@ impl Pool {
     pub(crate) fn insert(
         &mut self,
         forward_at: Time,
+        principal: Principal,
+        standing: Standing,
         transaction: Verified<SignedTransaction>,
     ) -> Result<(), Refusal> {
         let size = transaction.length() as usize;
-        let own = self
-            .queues
-            .get(&transaction.transaction().signer)
-            .map_or(0, VecDeque::len);
+        let own = self.queues.get(&principal).map_or(0, |q| q.waiting.len());
         if own >= self.config.per_account_max {
             return Err(Refusal::AccountFull {
                 max: self.config.per_account_max,
             });
         }
+        if standing == Standing::Promised {
+            self.check_promise(&principal, size)?;
+        }
         let mut evicted = Vec::new();
         while self.by_id.len() >= self.config.count_max || self.bytes + size > self.config.bytes_max
         {
             let Some(newest) = self.newest_of_longest(own) else {
-                // A refusal costs nobody else a place: what was newest in its queue is so again.
-                evicted.into_iter().rev().for_each(|back| self.put(back));
+                // A refusal costs nobody else a place.
+                evicted.into_iter().for_each(|back| self.put(back));
                 return Err(Refusal::PoolFull);
             };
             evicted.extend(self.remove(&newest));
@@ -154,55 +223,112 @@ impl Pool {
         self.put(Waiting {
             transaction: Arc::new(transaction),
             forward_at: Some(forward_at),
+            principal,
+            standing,
+            arrival: self.arrivals,
         });
+        self.arrivals += 1;
         Ok(())
     }
 
-    /// Adds a transaction behind the others of its account.
+    /// Promises to keep a transaction that waits. Says whether that is new.
+    pub(crate) fn promise(&mut self, id: &TransactionId) -> Result<bool, Refusal> {
+        let Some(waiting) = self.by_id.get(id) else {
+            return Ok(false);
+        };
+        if waiting.standing == Standing::Promised {
+            return Ok(false);
+        }
+        self.check_promise(&waiting.principal, waiting.size())?;
+        if let Some(mut waiting) = self.remove(id) {
+            waiting.standing = Standing::Promised;
+            self.put(waiting);
+        }
+        Ok(true)
+    }
+
+    /// Whether there is room for one more promise to this principal.
+    fn check_promise(&self, principal: &Principal, size: usize) -> Result<(), Refusal> {
+        let (own, own_bytes) = self
+            .queues
+            .get(principal)
+            .map_or((0, 0), |queue| (queue.promised(), queue.promised_bytes));
+        let left = self.config.count_max.saturating_sub(self.promised);
+        let left_bytes = self.config.bytes_max.saturating_sub(self.promised_bytes);
+        if own < left && own_bytes + size <= left_bytes {
+            return Ok(());
+        }
+        Err(match own {
+            0 => Refusal::PoolFull,
+            max => Refusal::AccountFull { max },
+        })
+    }
+
+    /// Adds a transaction in the place that its arrival gives it.
     fn put(&mut self, waiting: Waiting) {
         let id = waiting.transaction.id();
-        let signer = &waiting.transaction.transaction().signer;
-        self.bytes += waiting.transaction.length() as usize;
+        let size = waiting.size();
+        self.bytes += size;
         if let Some(at) = waiting.forward_at {
-            self.unforwarded.insert((at, id));
+            self.unforwarded.insert((at, waiting.arrival), id);
         }
-        let queue = self.queues.entry(signer.clone()).or_default();
-        self.lengths.remove(&(queue.len(), signer.clone()));
-        queue.push_back(id);
-        self.lengths.insert((queue.len(), signer.clone()));
+        let queue = self.queues.entry(waiting.principal.clone()).or_default();
+        queue.waiting.insert(waiting.arrival, id);
+        match waiting.standing {
+            Standing::Promised => {
+                queue.promised_bytes += size;
+                self.promised += 1;
+                self.promised_bytes += size;
+            }
+            Standing::Passing => {
+                let before = queue.passing.len();
+                queue.passing.insert(waiting.arrival);
+                self.passing.remove(&(before, waiting.principal.clone()));
+                self.passing.insert((before + 1, waiting.principal.clone()));
+            }
+        }
         self.by_id.insert(id, waiting);
     }
 
-    /// The newest transaction of the longest queue, if that is longer than one of `own` would be
-    /// with one more.
+    /// The newest transaction that may give way in the queue with the most of them, if they are
+    /// more than `own` would be with one more.
     fn newest_of_longest(&self, own: usize) -> Option<TransactionId> {
-        let (length, account) = self.lengths.last()?;
-        (*length > own + 1)
-            .then(|| self.queues.get(account)?.back().copied())
-            .flatten()
+        let (length, principal) = self.passing.last()?;
+        if *length <= own + 1 {
+            return None;
+        }
+        let queue = self.queues.get(principal)?;
+        queue.waiting.get(queue.passing.last()?).copied()
     }
 
     /// Forgets a transaction.
     pub(crate) fn remove(&mut self, id: &TransactionId) -> Option<Waiting> {
         let waiting = self.by_id.remove(id)?;
-        self.bytes -= waiting.transaction.length() as usize;
+        let size = waiting.size();
+        self.bytes -= size;
         if let Some(at) = waiting.forward_at {
-            self.unforwarded.remove(&(at, *id));
+            self.unforwarded.remove(&(at, waiting.arrival));
         }
-        let signer = &waiting.transaction.transaction().signer;
-        if let Some(queue) = self.queues.get_mut(signer) {
-            self.lengths.remove(&(queue.len(), signer.clone()));
-            // Blocks take from the front and a full pool from the back, so the search is short.
-            if queue.back() == Some(id) {
-                queue.pop_back();
-            } else if let Some(place) = queue.iter().position(|queued| queued == id) {
-                queue.remove(place);
+        let principal = &waiting.principal;
+        let queue = self.queues.get_mut(principal)?;
+        queue.waiting.remove(&waiting.arrival);
+        match waiting.standing {
+            Standing::Promised => {
+                queue.promised_bytes -= size;
+                self.promised -= 1;
+                self.promised_bytes -= size;
             }
-            if queue.is_empty() {
-                self.queues.remove(signer);
-            } else {
-                self.lengths.insert((queue.len(), signer.clone()));
+            Standing::Passing => {
+                let before = queue.passing.len();
+                queue.passing.remove(&waiting.arrival);
+                self.passing.remove(&(before, principal.clone()));
+                if before > 1 {
+                    self.passing.insert((before - 1, principal.clone()));
+                }
             }
+        }
+        if queue.waiting.is_empty() {
+            self.queues.remove(principal);
         }
         Some(waiting)
     }
@@ -220,18 +346,18 @@ impl Pool {
         }
     }
 
-    /// The next transactions for a block, one of each account in turn, oldest first. The turn is
+    /// The next transactions for a block, one of each principal in turn, oldest first. The turn is
     /// the same until [`serve`](Self::serve) moves it.
     pub(crate) fn candidates(&self, count_max: usize) -> Vec<Arc<Verified<SignedTransaction>>> {
-        let mut accounts: Vec<&Address> = self.queues.keys().collect();
+        let mut queues: Vec<_> = self.queues.iter().collect();
         let start = match &self.turn {
             None => 0,
-            Some(last) => accounts.partition_point(|account| *account <= last),
+            Some(last) => queues.partition_point(|(principal, _)| *principal <= last),
         };
-        accounts.rotate_left(start);
-        let mut queues: Vec<_> = accounts
+        queues.rotate_left(start);
+        let mut queues: Vec<_> = queues
             .into_iter()
-            .filter_map(|account| Some(self.queues.get(account)?.iter()))
+            .map(|(_, queue)| queue.waiting.values())
             .collect();
         let mut chosen = Vec::new();
         while !queues.is_empty() && chosen.len() < count_max {
@@ -246,10 +372,12 @@ impl Pool {
         chosen.into_iter().cloned().collect()
     }
 
-    /// The last account that had its turn. A block may hold fewer transactions than were offered,
-    /// and whoever was left out for want of room comes first in the next one.
-    pub(crate) fn serve(&mut self, last: &Address) {
-        self.turn = Some(last.clone());
+    /// Notes the last transaction that had its turn. A block may hold fewer than were offered, and
+    /// whoever was left out for want of room comes first in the next one.
+    pub(crate) fn serve(&mut self, last: &TransactionId) {
+        if let Some(waiting) = self.by_id.get(last) {
+            self.turn = Some(waiting.principal.clone());
+        }
     }
 
     /// Transactions that are to be sent to all members by now: up to `count_max`, and up to
@@ -263,10 +391,10 @@ impl Pool {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         while chosen.len() < count_max
-            && let Some((at, id)) = self.unforwarded.first().copied()
-            && at <= now
+            && let Some(((at, _), id)) = self.unforwarded.first_key_value()
+            && *at <= now
         {
-            let Some(waiting) = self.by_id.get_mut(&id) else {
+            let Some(waiting) = self.by_id.get_mut(id) else {
                 // Cannot happen: what leaves one leaves the other.
                 self.unforwarded.pop_first();
                 continue;
@@ -284,7 +412,7 @@ impl Pool {
 
     /// When the next transaction is to be sent to all members.
     pub fn next_forward(&self) -> Option<Time> {
-        self.unforwarded.first().map(|(at, _)| *at)
+        self.unforwarded.first_key_value().map(|((at, _), _)| *at)
     }
 }
 

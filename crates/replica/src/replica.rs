@@ -4,7 +4,7 @@ use crate::admit::AdmitError;
 use crate::executor::{Executor, Shared, application_root};
 use crate::genesis::{Genesis, GenesisError, Purpose};
 use crate::input::{Admission, Committed, Effect, Frame, Input, Record};
-use crate::pool::{Pool, PoolConfig, Refusal};
+use crate::pool::{Pool, PoolConfig, Principal, Refusal, Standing};
 use crate::restore::{Snapshot, SnapshotMeta};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use polity_consensus::fbpbft::{
     VoteCertificate,
 };
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
-use polity_ledger::{Ledger, SignedTransaction};
+use polity_ledger::{Ledger, Role, SignedTransaction};
 use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View, wire};
 
 /// Parameters that may differ from replica to replica. What replicas must agree on comes from the
@@ -175,12 +175,18 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         };
         let next = replica.next_height();
         for transaction in start.pooled {
-            if replica.executor.ledger.check(next, &transaction).is_ok()
-                && !replica.pool.contains(&transaction.id())
+            let ledger = &replica.executor.ledger;
+            if replica.pool.contains(&transaction.id()) || ledger.check(next, &transaction).is_err()
             {
-                // What no longer fits a smaller pool is lost as if it had expired.
-                let _ = replica.pool.insert(Time::ZERO, transaction);
+                continue;
             }
+            // It was promised, even if its key is nobody's by now.
+            let (principal, _) = principal(ledger, &transaction);
+            let standing = Standing::Promised;
+            // What no longer fits a smaller pool is lost as if it had expired.
+            let _ = replica
+                .pool
+                .insert(Time::ZERO, principal, standing, transaction);
         }
         Ok(replica)
     }
@@ -405,12 +411,6 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             .ledger
             .select(time, &fee_account, &refs, length_max);
         let next = self.next_height();
-        for (place, _) in &selection.refused {
-            // Some only have to wait until others in front of them are decided.
-            if self.executor.ledger.check(next, refs[*place]).is_err() {
-                self.pool.remove(&refs[*place].id());
-            }
-        }
         let mut is_judged = alloc::vec![false; refs.len()];
         let refused = selection.refused.iter().map(|(place, _)| place);
         for place in selection.taken.iter().chain(refused) {
@@ -419,7 +419,13 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         // Whoever is first left out for want of room has the first turn next time.
         let served = is_judged.iter().take_while(|is_judged| **is_judged).count();
         if let Some(last) = served.checked_sub(1) {
-            self.pool.serve(&refs[last].transaction().signer);
+            self.pool.serve(&refs[last].id());
+        }
+        for (place, _) in &selection.refused {
+            // Some only have to wait until others in front of them are decided.
+            if self.executor.ledger.check(next, refs[*place]).is_err() {
+                self.pool.remove(&refs[*place].id());
+            }
         }
         selection
             .taken
@@ -515,25 +521,45 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let forward_at = now.saturating_add(self.config.gather);
         for transaction in transactions {
             let id = transaction.id();
-            let result = if self.pool.contains(&id) {
-                Ok(Admission::Known)
-            } else if let Some(receipt) = self.executor.ledger.receipt(&id) {
-                // LG-4: submitting an id again returns its receipt.
-                Ok(Admission::Decided(receipt))
-            } else {
-                let bytes = TransactionBytes::new(transaction.encode());
-                self.executor
-                    .ledger
-                    .check(next, &transaction)
-                    .map_err(Refusal::from)
-                    .and_then(|()| self.pool.insert(forward_at, transaction))
-                    .map(|()| {
-                        out.push(Effect::Persist(Record::Pooled(bytes)));
-                        Admission::Pending
-                    })
-            };
+            let bytes = TransactionBytes::new(transaction.encode());
+            let result = self.promise(next, forward_at, transaction);
+            if matches!(result, Ok(Admission::Pending)) {
+                out.push(Effect::Persist(Record::Pooled(bytes)));
+            }
             out.push(Effect::Answer { id, result });
         }
+    }
+
+    /// What a client is told about its transaction. `Pending` needs a record first.
+    fn promise(
+        &mut self,
+        next: Height,
+        forward_at: Time,
+        transaction: Verified<SignedTransaction>,
+    ) -> Result<Admission, Refusal> {
+        let id = transaction.id();
+        if self.pool.contains(&id) {
+            // What only another member keeps so far is ours to keep from now on.
+            let is_new = self.pool.promise(&id)?;
+            return Ok(if is_new {
+                Admission::Pending
+            } else {
+                Admission::Known
+            });
+        }
+        let ledger = &self.executor.ledger;
+        if let Some(receipt) = ledger.receipt(&id) {
+            // LG-4: submitting an id again returns its receipt, whatever became of its keys.
+            return Ok(Admission::Decided(receipt));
+        }
+        ledger.check(next, &transaction)?;
+        let (principal, is_known) = principal(ledger, &transaction);
+        if !is_known {
+            return Err(Refusal::UnknownKey);
+        }
+        self.pool
+            .insert(forward_at, principal, Standing::Promised, transaction)?;
+        Ok(Admission::Pending)
     }
 
     /// Transactions that another member gathered. They are kept, and sent on only if they are
@@ -542,10 +568,16 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let next = self.next_height();
         let forward_at = now.saturating_add(self.config.forward_after);
         for transaction in transactions {
-            let id = transaction.id();
-            if !self.pool.contains(&id) && self.executor.ledger.check(next, &transaction).is_ok() {
+            let ledger = &self.executor.ledger;
+            if self.pool.contains(&transaction.id()) || ledger.check(next, &transaction).is_err() {
+                continue;
+            }
+            // Keys that nobody knows are free to make, and would fill the pool.
+            if let (principal, true) = principal(ledger, &transaction) {
                 // A full pool is no fault of the sender; the transaction waits elsewhere.
-                let _ = self.pool.insert(forward_at, transaction);
+                let _ = self
+                    .pool
+                    .insert(forward_at, principal, Standing::Passing, transaction);
             }
         }
     }
@@ -668,6 +700,18 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
         .flatten()
         .min()
     }
+}
+
+/// Who stands behind a transaction, and whether it is anybody whom the ledger knows.
+fn principal(ledger: &Ledger, transaction: &SignedTransaction) -> (Principal, bool) {
+    let role = ledger.role(transaction);
+    let principal = match (role, transaction.fingerprints().first()) {
+        (Some(Role::Platform | Role::Authority) | None, Some(key)) => Principal::Key(*key),
+        (Some(Role::Owner), _) | (_, None) => {
+            Principal::Account(transaction.transaction().signer.clone())
+        }
+    };
+    (principal, role.is_some())
 }
 
 /// Sends transactions to all members.

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_consensus::fbpbft::{self, Block, Chain, SealedBlock, Tip, VoteCertificate};
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
-use polity_ledger::{Ledger, SignedTransaction, SnapshotError};
+use polity_ledger::{Ledger, SignedTransaction, SnapshotError, TransactionId};
 use polity_types::{Height, Seed, Time};
 use serde::{Deserialize, Serialize};
 
@@ -92,8 +92,11 @@ pub struct Restorer<V> {
     blocks: BTreeMap<Sha256Digest, Arc<Block>>,
     /// Records of the height that comes next.
     records: Vec<fbpbft::Record>,
-    /// Pooled transactions that no block held so far.
-    pooled: BTreeMap<polity_ledger::TransactionId, Verified<SignedTransaction>>,
+    /// Pooled transactions that no block held so far, each with the number of its record: they
+    /// return in this order, because one may spend what another brings.
+    pooled: BTreeMap<TransactionId, (u64, Verified<SignedTransaction>)>,
+    /// Records of pooled transactions so far.
+    pooled_count: u64,
 }
 
 impl<V: Verifier + Clone> Restorer<V> {
@@ -180,6 +183,7 @@ impl<V: Verifier + Clone> Restorer<V> {
             blocks: BTreeMap::new(),
             records: Vec::new(),
             pooled: BTreeMap::new(),
+            pooled_count: 0,
         }
     }
 
@@ -202,7 +206,9 @@ impl<V: Verifier + Clone> Restorer<V> {
                     &mut self.checker,
                 );
                 if let Ok(transaction) = admitted {
-                    self.pooled.insert(transaction.id(), transaction);
+                    let id = transaction.id();
+                    self.pooled.insert(id, (self.pooled_count, transaction));
+                    self.pooled_count += 1;
                 }
                 return Ok(None);
             }
@@ -271,13 +277,15 @@ impl<V: Verifier + Clone> Restorer<V> {
         config: Config,
         signer: S,
     ) -> Result<Replica<S, V>, RestoreError> {
+        let mut pooled: Vec<_> = self.pooled.into_values().collect();
+        pooled.sort_by_key(|(number, _)| *number);
         let start = Start {
             chain: self.chain,
             executor: self.executor,
             tip: self.tip,
             tip_application: self.tip_application,
             records: self.records,
-            pooled: self.pooled.into_values().collect(),
+            pooled: pooled.into_iter().map(|(_, waiting)| waiting).collect(),
         };
         Ok(Replica::assemble(
             &self.genesis,

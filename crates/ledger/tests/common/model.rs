@@ -203,7 +203,7 @@ impl Model {
             outcome,
             refused_command,
         };
-        if !outcome.is_err_and(Rejection::is_transient) {
+        if fee > 0 || !outcome.is_err_and(Rejection::is_transient) {
             self.decided.insert(id, (content.valid_until, receipt));
         }
         Ok(receipt)

@@ -1,6 +1,5 @@
 //! Errors with stable codes.
 
-use crate::driver::Submitted;
 use crate::view::Problem;
 use axum::Json;
 use axum::http::StatusCode;
@@ -130,22 +129,10 @@ impl From<Refusal> for ApiError {
                 Inadmissible::DuplicateInBlock => (StatusCode::CONFLICT, "already_waiting"),
                 Inadmissible::CannotPayFee => (StatusCode::UNPROCESSABLE_ENTITY, "cannot_pay_fee"),
             },
+            Refusal::UnknownKey => (StatusCode::FORBIDDEN, "unknown_key"),
             Refusal::AccountFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "account_full"),
             Refusal::PoolFull => (StatusCode::SERVICE_UNAVAILABLE, "pool_full"),
         };
         Self::new(status, code, refusal.to_string())
-    }
-}
-
-/// The error in a result of the driver, if it is one.
-pub(super) fn of_submitted(submitted: &Submitted) -> Option<ApiError> {
-    match submitted {
-        Submitted::Admitted(_) => None,
-        Submitted::Refused(refusal) => Some((*refusal).into()),
-        Submitted::UnknownKey => Some(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "unknown_key",
-            "the first key of the transaction is not the owner of the signer's account, its platform or the authority",
-        )),
     }
 }

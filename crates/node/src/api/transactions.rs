@@ -1,6 +1,5 @@
 //! Submitting transactions and asking what became of them.
 
-use super::error::of_submitted;
 use super::{ApiError, Gate, Service};
 use crate::driver::Submitted;
 use crate::host::decode_receipts;
@@ -97,8 +96,8 @@ pub(super) async fn submit(
         .into_iter()
         .next()
         .ok_or_else(ApiError::stopping)??;
-    if let Some(error) = of_submitted(&submitted) {
-        return Err(error);
+    if let Err(refusal) = submitted {
+        return Err(refusal.into());
     }
     let shown = show(id, &submitted);
     let status = match shown.state {
@@ -109,21 +108,17 @@ pub(super) async fn submit(
 }
 
 fn show(id: TransactionId, submitted: &Submitted) -> SubmitResult {
-    let (state, receipt) = match submitted {
-        Submitted::Admitted(Admission::Pending | Admission::Known) => {
-            (Some(Standing::Pending), None)
-        }
+    let (state, receipt, error) = match submitted {
+        Ok(Admission::Pending | Admission::Known) => (Some(Standing::Pending), None, None),
         // LG-4: submitting an id again returns its receipt.
-        Submitted::Admitted(Admission::Decided(receipt)) => {
-            (Some(Standing::Decided), Some(receipt.into()))
-        }
-        Submitted::Refused(_) | Submitted::UnknownKey => (None, None),
+        Ok(Admission::Decided(receipt)) => (Some(Standing::Decided), Some(receipt.into()), None),
+        Err(refusal) => (None, None, Some(ApiError::from(*refusal).problem())),
     };
     SubmitResult {
         id: Some(id),
         state,
         receipt,
-        error: of_submitted(submitted).map(|error| error.problem()),
+        error,
     }
 }
 
@@ -239,21 +234,38 @@ async fn look_up(
     service: &Arc<Service>,
     id: TransactionId,
 ) -> Result<Option<Transaction>, ApiError> {
+    // The pool first: what was refused for now may have been sent again, and then it waits,
+    // whatever an older block says.
+    let (is_waiting, latest) = service
+        .ask(move |view| {
+            let replica = &*view.replica;
+            (replica.pool().contains(&id), replica.ledger().receipt(&id))
+        })
+        .await?;
+    if is_waiting {
+        return Ok(Some(Transaction {
+            id,
+            state: Standing::Pending,
+            receipt: None,
+            proof: None,
+        }));
+    }
     let blocks = Arc::clone(&service.blocks);
     let found = tokio::task::spawn_blocking(move || find(&blocks, id))
         .await
         .map_err(|_| ApiError::stopping())??;
-    if found.is_some() {
-        return Ok(found);
-    }
-    let is_waiting = service
-        .ask(move |view| view.replica.pool().contains(&id))
-        .await?;
-    Ok(is_waiting.then_some(Transaction {
-        id,
-        state: Standing::Pending,
-        receipt: None,
-        proof: None,
+    // The index may be a moment behind the ledger.
+    let is_current = |found: &Transaction| {
+        let shown = found.receipt.as_ref().map(|receipt| receipt.height);
+        latest.is_none_or(|latest| shown == Some(latest.height))
+    };
+    Ok(found.filter(is_current).or_else(|| {
+        latest.map(|receipt| Transaction {
+            id,
+            state: Standing::Decided,
+            receipt: Some((&receipt).into()),
+            proof: None,
+        })
     }))
 }
 

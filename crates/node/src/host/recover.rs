@@ -1,7 +1,7 @@
 //! From the files of a data directory to a replica that goes on where it stopped.
 
 use super::{NodeReplica, Places};
-use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX};
+use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
 use polity_consensus::fbpbft::{self, Block, Header, VoteCertificate};
 use polity_crypto::Sha256Digest;
@@ -48,6 +48,16 @@ pub enum RecoverError {
         "the journal is missing or empty; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
     )]
     JournalLost,
+    /// The index knows more than the journal.
+    #[error(
+        "the journal ends at height {found}, but this node has decided height {indexed}; a node that forgets may contradict its votes, so put back the journal that it wrote last, or retire its key and join with a new one"
+    )]
+    JournalOlder {
+        /// Height of the last block in the journal.
+        found: Height,
+        /// Height of the last block in the index.
+        indexed: Height,
+    },
 }
 
 /// A replica that goes on where it stopped.
@@ -85,6 +95,9 @@ pub struct Basis<'a> {
 }
 
 /// Reads the journal, brings the index up to date and builds the replica.
+///
+/// Nothing in the journal is changed before it is known to be the newest one of this node: an index
+/// that has seen more than the journal holds says that it is not (FB-15).
 pub fn recover<F: FileLayer>(
     file: F,
     store: &Store,
@@ -94,10 +107,67 @@ pub fn recover<F: FileLayer>(
         .genesis
         .chain()
         .map_err(|error| RestoreError::from(polity_replica::GenesisError::from(error)))?;
-    let restorer = start(store, &basis)?;
+    let mut reader = match Reader::open(file, chain.id()) {
+        Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
+        result => result?,
+    };
+    store.bind(&reader.identity())?;
+    let indexed = store.last_height()?.unwrap_or(Height::ZERO);
+    let mut from_snapshot = None;
+    if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {
+        let height = meta.height;
+        match replay(&mut reader, store, restorer, Some(meta)) {
+            Err(RecoverError::Restore(error)) => {
+                tracing::warn!(%height, %error, "the snapshot does not fit the journal; replaying all of it instead");
+            }
+            result => from_snapshot = Some(result?),
+        }
+    }
+    let (mut replay, found) = match from_snapshot {
+        Some(replayed) => replayed,
+        None => {
+            let restorer = Restorer::new(
+                basis.genesis,
+                Purpose::Production,
+                basis.verifier.clone(),
+                basis.index_seed,
+            )?;
+            replay(&mut reader, store, restorer, None)?
+        }
+    };
+    let last = replay
+        .last
+        .as_ref()
+        .map_or(Height::ZERO, |(header, _)| header.height);
+    if last < indexed.max(replay.snapshot) {
+        return Err(RecoverError::JournalOlder {
+            found: last,
+            indexed: indexed.max(replay.snapshot),
+        });
+    }
+    replay.put_batch()?;
+    Ok(Recovered {
+        replica: replay.restorer.finish(basis.config, basis.signer)?,
+        journal: reader.resume(&found)?,
+        places: replay.places,
+        last: replay.last,
+        records: replay.records,
+        replayed: replay.replayed,
+        torn_tail_bytes: found.torn_tail_bytes,
+    })
+}
+
+/// Takes every record of the journal in.
+fn replay<'s, F: FileLayer>(
+    reader: &mut Reader<F>,
+    store: &'s Store,
+    restorer: Restorer<Ed25519Verifier>,
+    meta: Option<SnapshotMeta>,
+) -> Result<(Replay<'s>, Recovery), RecoverError> {
     let mut replay = Replay {
         indexed: store.last_height()?.unwrap_or(Height::ZERO),
         snapshot: restorer.height(),
+        meta,
         restorer,
         store,
         places: Places::default(),
@@ -108,7 +178,7 @@ pub fn recover<F: FileLayer>(
         replayed: 0,
     };
     let mut failure = None;
-    let (journal, recovery) = Journal::open(file, chain.id(), |offset, payload| {
+    let found = reader.scan(|offset, payload| {
         if failure.is_some() {
             return;
         }
@@ -116,54 +186,35 @@ pub fn recover<F: FileLayer>(
             failure = Some(error);
         }
     })?;
-    if let Some(error) = failure {
-        return Err(error);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok((replay, found)),
     }
-    let last = replay
-        .last
-        .as_ref()
-        .map_or(Height::ZERO, |(header, _)| header.height);
-    // A snapshot of blocks that the journal does not hold: it was replaced by another one.
-    if recovery.is_new || last < replay.snapshot {
-        return Err(RecoverError::JournalLost);
-    }
-    replay.put_batch()?;
-    Ok(Recovered {
-        replica: replay.restorer.finish(basis.config, basis.signer)?,
-        journal,
-        places: replay.places,
-        last: replay.last,
-        records: replay.records,
-        replayed: replay.replayed,
-        torn_tail_bytes: recovery.torn_tail_bytes,
-    })
 }
 
-/// Starts from the newest snapshot, or from the genesis if there is none that can be used.
-fn start(store: &Store, basis: &Basis<'_>) -> Result<Restorer<Ed25519Verifier>, RecoverError> {
-    if let Some(snapshot) = store.latest_snapshot()?.and_then(decode_snapshot) {
-        let height = snapshot.meta.height;
-        let result = Restorer::from_snapshot(
-            basis.genesis,
-            Purpose::Production,
-            basis.verifier.clone(),
-            basis.index_seed,
-            snapshot,
-        );
-        match result {
-            Ok(restorer) => return Ok(restorer),
-            Err(error) => {
-                tracing::warn!(%height, %error, "replaying the whole journal instead");
-            }
-        }
-    }
-    let restorer = Restorer::new(
+/// Starts from the newest snapshot, if there is one that can be used.
+fn start_from_snapshot(
+    store: &Store,
+    basis: &Basis<'_>,
+) -> Result<Option<(Restorer<Ed25519Verifier>, SnapshotMeta)>, RecoverError> {
+    let Some(snapshot) = store.latest_snapshot()?.and_then(decode_snapshot) else {
+        return Ok(None);
+    };
+    let meta = snapshot.meta.clone();
+    let result = Restorer::from_snapshot(
         basis.genesis,
         Purpose::Production,
         basis.verifier.clone(),
         basis.index_seed,
-    )?;
-    Ok(restorer)
+        snapshot,
+    );
+    match result {
+        Ok(restorer) => Ok(Some((restorer, meta))),
+        Err(error) => {
+            tracing::warn!(height = %meta.height, %error, "replaying the whole journal instead");
+            Ok(None)
+        }
+    }
 }
 
 /// A snapshot in the pieces that the store keeps: the head first, then the ledger's chunks.
@@ -200,6 +251,8 @@ struct Replay<'a> {
     indexed: Height,
     /// The height of the snapshot that the restorer started from.
     snapshot: Height,
+    /// What that snapshot says of its block.
+    meta: Option<SnapshotMeta>,
     /// Blocks of heights that the journal has not decided yet.
     blocks: BTreeMap<(Height, Sha256Digest), Arc<Block>>,
     batch: Vec<Indexed>,
@@ -220,13 +273,18 @@ impl Replay<'_> {
                 self.blocks.insert(key, Arc::clone(block));
             }
             Record::Pooled(bytes) => {
-                // What a block below the snapshot holds needs no second verification.
+                // What a later block up to the snapshot holds needs no second verification. An
+                // earlier block says nothing: a transaction that was refused for now may have been
+                // sent again.
+                let last = self.last.as_ref().map(|(header, _)| header.height);
                 let id = transaction_id(bytes.as_slice());
                 let place = match id {
                     Some(id) => self.store.transaction(id.as_bytes())?,
                     None => None,
                 };
-                if place.is_some_and(|(height, _)| height <= self.snapshot) {
+                let is_decided =
+                    place.is_some_and(|(height, _)| Some(height) > last && height <= self.snapshot);
+                if is_decided {
                     return Ok(());
                 }
             }
@@ -256,8 +314,13 @@ impl Replay<'_> {
         let entry = self.places.decide(height, digest).ok_or(missing.clone())?;
         let block = self.blocks.remove(&(height, digest)).ok_or(missing)?;
         self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
+        self.check_snapshot(&block.header, &certificate)?;
         self.last = Some((block.header.clone(), certificate));
-        if height > self.indexed {
+        if height <= self.indexed {
+            if self.store.block(height)? != Some(entry) {
+                return Err(StoreError::OtherJournal.into());
+            }
+        } else {
             let transactions = block
                 .body
                 .transactions
@@ -276,6 +339,31 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Compares the snapshot with the block that it claims to be the state after. The ledger in it
+    /// has the root that it names, and the next header has to name that root.
+    fn check_snapshot(
+        &self,
+        header: &Header,
+        certificate: &VoteCertificate,
+    ) -> Result<(), RestoreError> {
+        let Some(meta) = self
+            .meta
+            .as_ref()
+            .filter(|meta| meta.height == header.height)
+        else {
+            return Ok(());
+        };
+        let fits = meta.digest == header.digest()
+            && meta.timestamp == header.timestamp
+            && meta.header_application == header.application_root
+            && meta.certificate.as_ref() == Some(certificate);
+        if fits {
+            Ok(())
+        } else {
+            Err(RestoreError::Unfit(header.height))
+        }
     }
 
     fn put_batch(&mut self) -> Result<(), RecoverError> {

@@ -6,8 +6,8 @@ use crate::federation::{Founded, Funded, KEY_FILE, Plan, found};
 use crate::keys::SecretKey;
 use crate::scratch::Scratch;
 use crate::store::Store;
-use polity_consensus::fbpbft::{Message, VoteKind};
-use polity_crypto::Checker;
+use polity_consensus::fbpbft::{self, Message, VoteKind};
+use polity_crypto::{Checker, Sha256Digest};
 use polity_ledger::{Address, Command, SignedTransaction, Transaction};
 use polity_replica::{Admission, Config, Frame, Purpose, Record, Restorer, admit};
 use polity_types::{Amount, Height, ReplicaId, Seed, View};
@@ -39,6 +39,11 @@ fn account(agent: &str, platform: &str) -> Address {
 impl Story {
     /// Four replicas in memory decide some transfers, over links that take a few milliseconds.
     fn new() -> Self {
+        Self::with(|_| Vec::new())
+    }
+
+    /// The same, and the first replica gets more transactions.
+    fn with(more: impl FnOnce(&Self) -> Vec<Verified>) -> Self {
         let scratch = Scratch::new();
         let members = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let mut plan = Plan::local(members, 1, Time::from_millis(1_000)).unwrap();
@@ -60,7 +65,8 @@ impl Story {
             keys,
             steps: Vec::new(),
         };
-        story.steps = story.play();
+        let more = more(&story);
+        story.steps = story.play(more);
         story
     }
 
@@ -77,6 +83,10 @@ impl Story {
     }
 
     fn transfer(&self, nonce: u64) -> Verified {
+        self.transfer_of(1, nonce)
+    }
+
+    fn transfer_of(&self, atp: u64, nonce: u64) -> Verified {
         let genesis = &self.founded.genesis;
         let alice = account("alice", "a");
         let key = self.founded.owner(&alice).unwrap();
@@ -87,7 +97,7 @@ impl Story {
             commands: vec![Command::Transfer {
                 from: alice,
                 to: account("bob", "b"),
-                amount: Amount::from_atp(1),
+                amount: Amount::from_atp(atp),
             }],
             valid_until: Height::new(100),
             nonce,
@@ -103,7 +113,7 @@ impl Story {
         admit(bytes, chain, floor, &mut checker).unwrap()
     }
 
-    fn play(&self) -> Vec<(Time, Step)> {
+    fn play(&self, more: Vec<Verified>) -> Vec<(Time, Step)> {
         let mut replicas: Vec<NodeReplica> = (0..4).map(|index| self.replica(index)).collect();
         let mut network: BTreeMap<Time, VecDeque<(usize, Step)>> = BTreeMap::new();
         let at = Time::from_millis;
@@ -118,6 +128,11 @@ impl Story {
             let when = at(2_010 + 40 * nonce);
             let to = usize::try_from(nonce % 2).unwrap();
             network.entry(when).or_default().push_back((to, submitted));
+        }
+        for (place, transaction) in more.into_iter().enumerate() {
+            let submitted = Step::Input(Input::Submitted(vec![transaction]));
+            let when = at(2_025 + 40 * place as u64);
+            network.entry(when).or_default().push_back((0, submitted));
         }
         let mut told = Vec::new();
         while let Some((time, mut due)) = network.pop_first() {
@@ -525,22 +540,52 @@ fn a_lost_journal_is_no_fresh_start() {
     assert!(matches!(result, Err(RecoverError::JournalLost)));
 }
 
-#[test]
-fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
-    let story = Story::new();
-    let chain = story.founded.genesis.chain().unwrap();
-    let file = MemoryFile::new(fresh_journal(&story));
-    let journal = open(&story, file.clone());
-    let mut host = Host::new(story.replica(0), journal, Places::default());
-    let scratch = Scratch::new();
-    let index = Store::open(&scratch.path().join("index"), chain.id()).unwrap();
-    let mut snapshots = 0;
-    for (time, step) in &story.steps {
-        match step.clone() {
-            Step::Tick => host.tick(*time).unwrap(),
-            Step::Input(input) => host.handle(*time, input).unwrap(),
+impl Story {
+    fn basis(&self, seed: u64) -> Basis<'_> {
+        Basis {
+            genesis: &self.founded.genesis,
+            config: Config::default(),
+            signer: self.keys[0].signer().clone(),
+            verifier: Ed25519Verifier::default(),
+            index_seed: Seed::from_number(seed),
         }
-        for released in host.flush().unwrap() {
+    }
+}
+
+/// A host that lived through the whole story, with its files.
+struct Lived {
+    host: Host<MemoryFile>,
+    file: MemoryFile,
+    index: Store,
+    _scratch: Scratch,
+}
+
+impl Lived {
+    /// Takes a snapshot after the block at this height.
+    fn through(story: &Story, snapshot_at: u64) -> Self {
+        let chain = story.founded.genesis.chain().unwrap();
+        let file = MemoryFile::new(fresh_journal(story));
+        let journal = open(story, file.clone());
+        let scratch = Scratch::new();
+        let index = Store::open(&scratch.path().join("index"), chain.id()).unwrap();
+        let mut lived = Self {
+            host: Host::new(story.replica(0), journal, Places::default()),
+            file,
+            index,
+            _scratch: scratch,
+        };
+        for (time, step) in &story.steps {
+            lived.step(*time, step.clone(), snapshot_at);
+        }
+        lived
+    }
+
+    fn step(&mut self, time: Time, step: Step, snapshot_at: u64) {
+        match step {
+            Step::Tick => self.host.tick(time).unwrap(),
+            Step::Input(input) => self.host.handle(time, input).unwrap(),
+        }
+        for released in self.host.flush().unwrap() {
             let Effect::Committed(committed) = released.effect else {
                 continue;
             };
@@ -551,38 +596,66 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
                 .map(|r| *r.id.as_bytes())
                 .collect();
             let receipts = encode_receipts(&committed.receipts);
-            index.put_receipts([(height, receipts.as_slice())]).unwrap();
-            index
+            self.index
+                .put_receipts([(height, receipts.as_slice())])
+                .unwrap();
+            self.index
                 .put_block(height, &released.entry.unwrap(), &ids)
                 .unwrap();
-            if height.get() == 3 {
-                snapshots += 1;
-                let snapshot = host.replica_mut().snapshot();
-                index
-                    .put_snapshot(height, encode_snapshot(snapshot))
-                    .unwrap();
+            if height.get() == snapshot_at {
+                self.snapshot(|_| {});
             }
         }
     }
-    assert_eq!(snapshots, 1);
-    let basis = Basis {
-        genesis: &story.founded.genesis,
-        config: Config::default(),
-        signer: story.keys[0].signer().clone(),
-        verifier: Ed25519Verifier::default(),
-        index_seed: Seed::from_number(9),
-    };
-    let mut recovered = recover(file.after_crash(Loss::Nothing), &index, basis).unwrap();
-    let height = host.replica().tip().parent.height;
+
+    /// Stores a snapshot of the present state with some changes.
+    fn snapshot(&mut self, change: impl FnOnce(&mut polity_replica::SnapshotMeta)) {
+        let mut snapshot = self.host.replica_mut().snapshot();
+        change(&mut snapshot.meta);
+        let height = snapshot.meta.height;
+        self.index
+            .put_snapshot(height, encode_snapshot(snapshot))
+            .unwrap();
+    }
+
+    fn height(&self) -> u64 {
+        self.host.replica().tip().parent.height.get()
+    }
+
+    /// Bytes of the journal, and where each of its records starts.
+    fn journal(&self, story: &Story) -> (Vec<u8>, Vec<(u64, Record)>) {
+        let chain = story.founded.genesis.chain().unwrap().id();
+        let file = self.file.after_crash(Loss::Nothing);
+        let bytes = file.0.borrow().durable.clone();
+        let mut records = Vec::new();
+        Journal::open(file, chain, |offset, payload| {
+            records.push((offset, wire::decode(payload, 1 << 24).unwrap()));
+        })
+        .unwrap();
+        (bytes, records)
+    }
+}
+
+#[test]
+fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
+    let story = Story::new();
+    let chain = story.founded.genesis.chain().unwrap();
+    let mut lived = Lived::through(&story, 3);
+    let mut recovered = recover(
+        lived.file.after_crash(Loss::Nothing),
+        &lived.index,
+        story.basis(9),
+    )
+    .unwrap();
     assert_eq!(
         recovered.replayed,
-        height.get() - 3,
+        lived.height() - 3,
         "the snapshot was not used"
     );
-    assert_eq!(recovered.replica.tip(), host.replica().tip());
+    assert_eq!(recovered.replica.tip(), lived.host.replica().tip());
     assert_eq!(
         recovered.replica.ledger_mut().root(),
-        host.replica_mut().ledger_mut().root()
+        lived.host.replica_mut().ledger_mut().root()
     );
     // And from nothing but the journal.
     let mut restorer = Restorer::new(
@@ -592,7 +665,8 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
         Seed::from_number(1),
     )
     .unwrap();
-    Journal::open(file.after_crash(Loss::Nothing), chain.id(), |_, payload| {
+    let file = lived.file.after_crash(Loss::Nothing);
+    Journal::open(file, chain.id(), |_, payload| {
         restorer
             .record(wire::decode(payload, 1 << 24).unwrap())
             .unwrap();
@@ -601,7 +675,113 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     let again = restorer
         .finish(Config::default(), story.keys[0].signer().clone())
         .unwrap();
-    assert_eq!(again.tip(), host.replica().tip());
+    assert_eq!(again.tip(), lived.host.replica().tip());
+}
+
+/// FB-15: the index has seen what the journal forgot, so the journal is an older one. It is left as
+/// it is: it may be the right one with damage that only its owner can judge.
+#[test]
+fn fb_15_an_older_journal_beside_a_newer_index_is_refused() {
+    let story = Story::new();
+    let lived = Lived::through(&story, 0);
+    let (bytes, records) = lived.journal(&story);
+    let is_decision =
+        |record: &Record| matches!(record, Record::Consensus(fbpbft::Record::Decided(_)));
+    let last = records.iter().rposition(|(_, r)| is_decision(r)).unwrap();
+    // Cut at every record from the first on, and in the middle of the last decision.
+    let cuts = records[1..=last].iter().map(|(offset, _)| *offset);
+    for cut in cuts.chain([records[last].0 + 30]) {
+        let cut = usize::try_from(cut).unwrap();
+        let file = MemoryFile::new(bytes[..cut].to_vec());
+        let result = recover(file.clone(), &lived.index, story.basis(9));
+        match result {
+            Err(RecoverError::JournalOlder { found, indexed }) => {
+                assert!(found < indexed);
+                assert_eq!(indexed.get(), lived.height());
+            }
+            other => panic!("cut at {cut}: {:?}", other.map(|r| r.records)),
+        }
+        assert_eq!(file.0.borrow().durable, bytes[..cut], "nothing was cut off");
+    }
+    // A snapshot alone says the same.
+    let scratch = Scratch::new();
+    let chain = story.founded.genesis.chain().unwrap().id();
+    let index = Store::open(&scratch.path().join("index"), chain).unwrap();
+    let snapshot = lived.host.replica().tip().parent.height;
+    let stored = {
+        let mut lived = lived;
+        encode_snapshot(lived.host.replica_mut().snapshot())
+    };
+    index.put_snapshot(snapshot, stored).unwrap();
+    let cut = usize::try_from(records[last].0).unwrap();
+    let file = MemoryFile::new(bytes[..cut].to_vec());
+    assert!(matches!(
+        recover(file, &index, story.basis(9)),
+        Err(RecoverError::JournalOlder { .. })
+    ));
+}
+
+/// FB-15: the index belongs to one journal, and another one in its place is not believed.
+#[test]
+fn fb_15_a_foreign_journal_is_refused() {
+    let story = Story::new();
+    let lived = Lived::through(&story, 0);
+    let file = lived.file.after_crash(Loss::Nothing);
+    recover(file, &lived.index, story.basis(9)).unwrap();
+    // The same records in a file of its own, as another node would have written them.
+    let other = MemoryFile::new(fresh_journal(&story));
+    let mut journal = open(&story, other.clone());
+    for (_, record) in lived.journal(&story).1 {
+        journal.append(&wire::encode(&record)).unwrap();
+    }
+    journal.sync().unwrap();
+    let result = recover(other, &lived.index, story.basis(9));
+    assert!(matches!(
+        result,
+        Err(RecoverError::Store(crate::store::StoreError::OtherJournal))
+    ));
+}
+
+#[test]
+fn lg_13_a_snapshot_of_another_block_is_not_used() {
+    let story = Story::new();
+    type Change = fn(&mut polity_replica::SnapshotMeta);
+    let changes: [Change; 4] = [
+        |meta| meta.digest = Sha256Digest::ZERO,
+        |meta| meta.timestamp = meta.timestamp.saturating_add(Duration::from_millis(1)),
+        |meta| meta.header_application = Sha256Digest::ZERO,
+        |meta| meta.certificate = None,
+    ];
+    for change in changes {
+        let mut lived = Lived::through(&story, 0);
+        lived.snapshot(change);
+        let file = lived.file.after_crash(Loss::Nothing);
+        let recovered = recover(file, &lived.index, story.basis(9)).unwrap();
+        assert_eq!(recovered.replayed, lived.height(), "all of it was replayed");
+        assert_eq!(recovered.replica.tip(), lived.host.replica().tip());
+    }
+}
+
+/// A transaction that was refused for now, sent again and promised again waits after a restart,
+/// although an earlier block holds it.
+#[test]
+fn fb_15_a_promise_after_a_refusal_survives_a_restart_from_a_snapshot() {
+    let story = Story::with(|story| vec![story.transfer_of(1_000, 77)]);
+    let overdraft = story.transfer_of(1_000, 77);
+    let mut lived = Lived::through(&story, 0);
+    let place = lived.index.transaction(overdraft.id().as_bytes()).unwrap();
+    assert!(place.is_some(), "a block holds it, refused");
+    assert!(!lived.host.replica().pool().contains(&overdraft.id()));
+    let again = Step::Input(Input::Submitted(vec![overdraft.clone()]));
+    lived.step(Time::from_millis(5_100), again, 0);
+    assert!(lived.host.replica().pool().contains(&overdraft.id()));
+    lived.snapshot(|_| {});
+    let file = lived.file.after_crash(Loss::Everything);
+    let recovered = recover(file, &lived.index, story.basis(9)).unwrap();
+    assert_eq!(recovered.replayed, 0, "the snapshot was used");
+    let pool = recovered.replica.pool();
+    assert!(pool.contains(&overdraft.id()));
+    assert_eq!(pool.len(), 1, "what was decided does not return");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) const HEADER_BYTES: usize = 72;
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 
 /// Length of the random part of checksums.
-pub(super) const SALT_BYTES: usize = 16;
+pub const SALT_BYTES: usize = 16;
 
 /// Makes records of one file unlike those of any other.
 pub(super) type Salt = [u8; SALT_BYTES];

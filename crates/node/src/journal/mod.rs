@@ -48,6 +48,7 @@ mod tests;
 pub use layer::{DiskFile, FileLayer};
 
 use crate::lock::DirectoryLock;
+pub use format::SALT_BYTES;
 use format::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, Salt};
 use polity_types::ChainId;
 use scan::{Window, record_at, scan};
@@ -75,6 +76,9 @@ pub enum JournalError {
     /// An earlier write failed, so nobody knows what is on disk.
     #[error("an earlier write to the journal failed; start the node again")]
     Poisoned,
+    /// The file holds nothing yet.
+    #[error("the journal is empty")]
+    Empty,
     /// The file begins with something else.
     #[error("the file is no journal; check the data directory, or restore it from a copy")]
     NotAJournal,
@@ -139,7 +143,9 @@ impl JournalError {
 pub struct Recovery {
     /// Records that hold.
     pub records: u64,
-    /// Bytes of an interrupted write that were cut off.
+    /// Where they end.
+    pub end: u64,
+    /// Bytes behind the end, left by an interrupted write.
     pub torn_tail_bytes: u64,
     /// Whether there was no journal before. A node that has voted before must not go on with a new
     /// one; the caller knows whether it has.
@@ -190,25 +196,13 @@ impl<F: FileLayer> Journal<F> {
         if is_new {
             create(&mut file, chain)?;
         }
-        let scan = scan(&mut file, chain, visit)?;
-        if scan.torn_tail_bytes > 0 {
-            file.truncate(scan.end).map_err(JournalError::write)?;
-        }
-        // A process that was killed leaves records that the system has and the disk not yet.
-        file.sync_data().map_err(JournalError::write)?;
+        let mut reader = Reader::open(file, chain)?;
+        let found = reader.scan(visit)?;
+        let journal = reader.resume(&found)?;
         let recovery = Recovery {
-            records: scan.records,
-            torn_tail_bytes: scan.torn_tail_bytes + if is_new { length } else { 0 },
+            torn_tail_bytes: found.torn_tail_bytes + if is_new { length } else { 0 },
             is_new,
-        };
-        let journal = Self {
-            file,
-            salt: scan.salt,
-            end: scan.end,
-            sequence: scan.records,
-            durable: scan.records,
-            is_poisoned: false,
-            buffer: Vec::new(),
+            ..found
         };
         Ok((journal, recovery))
     }
@@ -298,6 +292,10 @@ impl Reader<DiskFile> {
 impl<F: FileLayer> Reader<F> {
     /// Checks the header.
     pub fn open(mut file: F, chain: ChainId) -> Result<Self, JournalError> {
+        let length = file.length().map_err(JournalError::read)?;
+        if is_unborn(&mut file, length)? {
+            return Err(JournalError::Empty);
+        }
         let mut header = [0; HEADER_BYTES];
         let read = file.read_at(0, &mut header).map_err(JournalError::read)?;
         if read < HEADER_BYTES {
@@ -319,8 +317,34 @@ impl<F: FileLayer> Reader<F> {
         let scan = scan(&mut self.file, self.chain, visit)?;
         Ok(Recovery {
             records: scan.records,
+            end: scan.end,
             torn_tail_bytes: scan.torn_tail_bytes,
             is_new: false,
+        })
+    }
+
+    /// What tells this journal from every other, as long as it exists.
+    pub fn identity(&self) -> [u8; SALT_BYTES] {
+        self.salt
+    }
+
+    /// Goes on behind what a scan found, for the one process that writes. A torn tail is cut off,
+    /// and what was found is durable when this returns.
+    pub fn resume(self, found: &Recovery) -> Result<Journal<F>, JournalError> {
+        let Self { mut file, salt, .. } = self;
+        if found.torn_tail_bytes > 0 {
+            file.truncate(found.end).map_err(JournalError::write)?;
+        }
+        // A process that was killed leaves records that the system has and the disk not yet.
+        file.sync_data().map_err(JournalError::write)?;
+        Ok(Journal {
+            file,
+            salt,
+            end: found.end,
+            sequence: found.records,
+            durable: found.records,
+            is_poisoned: false,
+            buffer: Vec::new(),
         })
     }
 }

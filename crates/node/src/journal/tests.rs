@@ -156,7 +156,8 @@ fn records_come_back_in_order() {
         Recovery {
             records: 3,
             torn_tail_bytes: 0,
-            is_new: false
+            is_new: false,
+            end: recovery.end
         }
     );
     // Appending goes on where it ended.

@@ -17,6 +17,11 @@ pub enum StoreError {
         "the index belongs to another chain than {0}; check the data directory and the genesis"
     )]
     OtherChain(ChainId),
+    /// The index was made from another journal.
+    #[error(
+        "the index belongs to another journal than the one beside it; put back the journal that this node wrote last, since a node that forgets may contradict its votes; if this is that journal, delete the index, and it is made again"
+    )]
+    OtherJournal,
     /// Another process has it open.
     #[error("another process uses the index; stop it, or choose another data directory")]
     InUse,
@@ -36,9 +41,12 @@ impl StoreError {
     pub const fn is_rebuildable(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Format => true,
-            Self::OtherChain(_) | Self::InUse | Self::Full(_) | Self::Io(_) | Self::Unusable(_) => {
-                false
-            }
+            Self::OtherChain(_)
+            | Self::OtherJournal
+            | Self::InUse
+            | Self::Full(_)
+            | Self::Io(_)
+            | Self::Unusable(_) => false,
         }
     }
 }

@@ -31,6 +31,7 @@ mod tests;
 
 pub use error::StoreError;
 
+use crate::journal::SALT_BYTES;
 use crate::lock::private;
 use polity_types::{ChainId, Height};
 use redb::{
@@ -71,7 +72,7 @@ const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("rec
 /// Height and position of a chunk to its bytes.
 const SNAPSHOTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
 const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
-/// Format and chain.
+/// Format, chain and journal.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 const BLOCK_ENTRY_BYTES: usize = 48;
@@ -354,6 +355,28 @@ impl Store {
             out.insert(*id.value(), bytes.value().to_vec());
         }
         Ok(out)
+    }
+
+    /// Binds the store to the journal that it is the index of, durably. The first journal stays.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OtherJournal`] if it is bound to another one.
+    pub fn bind(&self, journal: &[u8; SALT_BYTES]) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut meta = write.open_table(META).map_err(redb::Error::from)?;
+            let bound = meta.get("journal").map_err(redb::Error::from)?;
+            let is_bound_to = bound.map(|bytes| bytes.value() == journal.as_slice());
+            match is_bound_to {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(StoreError::OtherJournal),
+                None => {}
+            }
+            meta.insert("journal", journal.as_slice())
+                .map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
     }
 
     /// Makes everything durable now, as at an orderly end.

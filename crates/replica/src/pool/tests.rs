@@ -43,6 +43,22 @@ fn pool(count_max: usize, per_account_max: usize) -> Pool {
     })
 }
 
+fn principal(account: u8) -> Principal {
+    Principal::Account(address(account))
+}
+
+/// Lets a transaction in that came from a member.
+fn pass(pool: &mut Pool, at: Time, account: u8, made: Verified<SignedTransaction>) -> Outcome {
+    pool.insert(at, principal(account), Standing::Passing, made)
+}
+
+/// Lets a transaction of a client in.
+fn promise(pool: &mut Pool, account: u8, made: Verified<SignedTransaction>) -> Outcome {
+    pool.insert(Time::ZERO, principal(account), Standing::Promised, made)
+}
+
+type Outcome = Result<(), Refusal>;
+
 /// What a pool has to be at any time, computed from its contents.
 fn check(pool: &Pool) {
     let bytes: usize = pool
@@ -51,17 +67,37 @@ fn check(pool: &Pool) {
         .map(|waiting| waiting.transaction.encode().len())
         .sum();
     assert_eq!(pool.bytes(), bytes);
-    assert_eq!(pool.len(), pool.queues.values().map(VecDeque::len).sum());
-    let lengths: BTreeSet<_> = pool
-        .queues
+    let mut queues: BTreeMap<Principal, Queue> = BTreeMap::new();
+    let (mut promised, mut promised_bytes) = (0, 0);
+    for (id, waiting) in &pool.by_id {
+        let queue = queues.entry(waiting.principal.clone()).or_default();
+        queue.waiting.insert(waiting.arrival, *id);
+        match waiting.standing {
+            Standing::Passing => {
+                queue.passing.insert(waiting.arrival);
+            }
+            Standing::Promised => {
+                queue.promised_bytes += waiting.size();
+                promised_bytes += waiting.size();
+                promised += 1;
+            }
+        }
+    }
+    let passing: BTreeSet<_> = queues
         .iter()
-        .map(|(account, queue)| (queue.len(), account.clone()))
+        .filter(|(_, queue)| !queue.passing.is_empty())
+        .map(|(principal, queue)| (queue.passing.len(), principal.clone()))
         .collect();
-    assert_eq!(pool.lengths, lengths);
-    let unforwarded: BTreeSet<_> = pool
+    assert_eq!(pool.queues, queues);
+    assert_eq!(pool.passing, passing);
+    assert_eq!(
+        (pool.promised, pool.promised_bytes),
+        (promised, promised_bytes)
+    );
+    let unforwarded: BTreeMap<_, _> = pool
         .by_id
         .iter()
-        .filter_map(|(id, waiting)| Some((waiting.forward_at?, *id)))
+        .filter_map(|(id, waiting)| Some(((waiting.forward_at?, waiting.arrival), *id)))
         .collect();
     assert_eq!(pool.unforwarded, unforwarded);
     assert!(pool.len() <= pool.config.count_max);
@@ -69,7 +105,7 @@ fn check(pool: &Pool) {
     assert!(
         pool.queues
             .values()
-            .all(|queue| (1..=pool.config.per_account_max).contains(&queue.len()))
+            .all(|queue| (1..=pool.config.per_account_max).contains(&queue.waiting.len()))
     );
 }
 
@@ -85,14 +121,14 @@ fn one_account_has_as_many_places_as_it_may_and_no_more() {
     let mut pool = pool(100, 3);
     for nonce in 0..3 {
         assert_eq!(
-            pool.insert(Time::ZERO, transaction(1, nonce, 1)).err(),
+            pass(&mut pool, Time::ZERO, 1, transaction(1, nonce, 1)).err(),
             None
         );
     }
-    let refused = pool.insert(Time::ZERO, transaction(1, 3, 1));
+    let refused = pass(&mut pool, Time::ZERO, 1, transaction(1, 3, 1));
     assert_eq!(refused.err(), Some(Refusal::AccountFull { max: 3 }));
     assert_eq!(
-        pool.insert(Time::ZERO, transaction(2, 0, 1)).err(),
+        pass(&mut pool, Time::ZERO, 2, transaction(2, 0, 1)).err(),
         None,
         "others have their own places"
     );
@@ -103,19 +139,19 @@ fn one_account_has_as_many_places_as_it_may_and_no_more() {
 fn a_flood_of_one_account_gives_way_to_others() {
     let mut pool = pool(10, 10);
     for nonce in 0..10 {
-        pool.insert(Time::ZERO, transaction(1, nonce, 1)).unwrap();
+        pass(&mut pool, Time::ZERO, 1, transaction(1, nonce, 1)).unwrap();
     }
     // Nine others come late and all find a place; the flood keeps its oldest.
     let oldest = transaction(1, 0, 1).id();
     for account in 2..=10 {
-        pool.insert(Time::ZERO, transaction(account, 0, 1)).unwrap();
+        pass(&mut pool, Time::ZERO, account, transaction(account, 0, 1)).unwrap();
         check(&pool);
     }
     assert_eq!(pool.len(), 10);
     assert!(pool.contains(&oldest));
     // Now nobody has more than anybody would have with one more, so nobody has to go.
     for account in [1, 2, 11] {
-        let refused = pool.insert(Time::ZERO, transaction(account, 20, 1));
+        let refused = pass(&mut pool, Time::ZERO, account, transaction(account, 20, 1));
         assert_eq!(refused.err(), Some(Refusal::PoolFull));
     }
     check(&pool);
@@ -136,11 +172,16 @@ fn a_refusal_for_want_of_bytes_costs_nobody_a_place() {
     for nonce in 0..12 {
         // Two accounts with six each: five could go from each before they have as few as one.
         let account = if nonce < 6 { 1 } else { 3 };
-        pool.insert(Time::ZERO, transaction(account, nonce, 1))
-            .unwrap();
+        pass(
+            &mut pool,
+            Time::ZERO,
+            account,
+            transaction(account, nonce, 1),
+        )
+        .unwrap();
     }
     let before = pool.clone();
-    let refused = pool.insert(Time::ZERO, large);
+    let refused = pass(&mut pool, Time::ZERO, 2, large);
     assert_eq!(refused.err(), Some(Refusal::PoolFull));
     check(&pool);
     assert_eq!(pool.queues, before.queues, "in the same order as before");
@@ -148,12 +189,90 @@ fn a_refusal_for_want_of_bytes_costs_nobody_a_place() {
 }
 
 #[test]
+fn what_was_promised_gives_way_to_nobody() {
+    let mut pool = pool(10, 10);
+    // The oldest, and what its client asked to keep when a member had sent it.
+    for nonce in 0..10 {
+        pass(&mut pool, Time::ZERO, 1, transaction(1, nonce, 1)).unwrap();
+    }
+    let kept: Vec<TransactionId> = [0, 9].map(|nonce| transaction(1, nonce, 1).id()).to_vec();
+    for id in &kept {
+        assert_eq!(pool.promise(id), Ok(true));
+        assert_eq!(pool.promise(id), Ok(false), "once is enough");
+    }
+    check(&pool);
+    let before: Vec<TransactionId> = pool.candidates(10).iter().map(|made| made.id()).collect();
+    let arrived: Vec<TransactionId> = (0..10).map(|n| transaction(1, n, 1).id()).collect();
+    assert_eq!(before, arrived, "a promise changes no order");
+    for account in 2..=30 {
+        // Most are refused in the end; none costs a promise.
+        let _ = pass(&mut pool, Time::ZERO, account, transaction(account, 0, 1));
+        check(&pool);
+        assert!(kept.iter().all(|id| pool.contains(id)));
+    }
+    assert_eq!(pool.len(), 10);
+}
+
+#[test]
+fn promises_leave_room_for_others() {
+    let mut pool = pool(64, 64);
+    let mut most = Vec::new();
+    for account in 1..=6 {
+        let taken = (0..64)
+            .take_while(|nonce| {
+                promise(&mut pool, account, transaction(account, *nonce, 1)).is_ok()
+            })
+            .count();
+        let refused = promise(&mut pool, account, transaction(account, 100, 1));
+        assert_eq!(refused, Err(Refusal::AccountFull { max: taken }));
+        check(&pool);
+        most.push(taken);
+    }
+    assert_eq!(most, [32, 16, 8, 4, 2, 1]);
+    // By bytes it is the same.
+    let size = transaction(1, 0, 1).length() as usize;
+    let mut pool = Pool::new(PoolConfig {
+        bytes_max: 64 * size,
+        ..PoolConfig::default()
+    });
+    for nonce in 0..32 {
+        promise(&mut pool, 1, transaction(1, nonce, 1)).unwrap();
+    }
+    let refused = promise(&mut pool, 1, transaction(1, 32, 1));
+    assert_eq!(refused, Err(Refusal::AccountFull { max: 32 }));
+    assert_eq!(promise(&mut pool, 2, transaction(2, 0, 1)), Ok(()));
+    check(&pool);
+}
+
+#[test]
+fn a_platform_is_one_principal_whatever_accounts_it_names() {
+    let mut pool = pool(10, 10);
+    let platform = Principal::Key(Sha256Digest::new([9; 32]));
+    for account in 1..=10 {
+        let made = transaction(account, 0, 1);
+        pool.insert(Time::ZERO, platform.clone(), Standing::Passing, made)
+            .unwrap();
+    }
+    // Ten signers are one queue, and it gives way.
+    for account in 11..=19 {
+        pass(&mut pool, Time::ZERO, account, transaction(account, 0, 1)).unwrap();
+        check(&pool);
+    }
+    assert_eq!(pool.queues[&platform].waiting.len(), 1);
+}
+
+#[test]
 fn the_turn_passes_to_whoever_was_left_out() {
     let mut pool = pool(100, 10);
     for account in 1..=5 {
         for nonce in 0..2 {
-            pool.insert(Time::ZERO, transaction(account, nonce, 1))
-                .unwrap();
+            pass(
+                &mut pool,
+                Time::ZERO,
+                account,
+                transaction(account, nonce, 1),
+            )
+            .unwrap();
         }
     }
     // Each block has room for two, whatever is offered; everybody is served in turn.
@@ -162,7 +281,7 @@ fn the_turn_passes_to_whoever_was_left_out() {
         let offered = pool.candidates(100);
         let taken = &offered[..2];
         served.extend(accounts(taken));
-        pool.serve(&taken[1].transaction().signer);
+        pool.serve(&taken[1].id());
         for transaction in taken {
             pool.remove(&transaction.id());
         }
@@ -176,8 +295,8 @@ fn what_is_forwarded_is_due_bounded_and_sent_once() {
     let at = Time::from_millis;
     let mut pool = pool(100, 100);
     for nonce in 0..5 {
-        pool.insert(at(10 * (nonce + 1)), transaction(1, nonce, 1))
-            .unwrap();
+        let when = at(10 * (nonce + 1));
+        pass(&mut pool, when, 1, transaction(1, nonce, 1)).unwrap();
     }
     let size = transaction(1, 0, 1).length() as usize;
     assert_eq!(pool.next_forward(), Some(at(10)));
@@ -207,13 +326,17 @@ fn cr_3_bytes_with_other_signatures_are_not_known() {
     *other.last_mut().unwrap() ^= 1;
     let decoded = SignedTransaction::decode(&other).unwrap();
     assert_eq!(decoded.id(), good.id(), "no signature byte is in the id");
-    pool.insert(Time::ZERO, good).unwrap();
+    pass(&mut pool, Time::ZERO, 1, good).unwrap();
     assert!(pool.verified(&id, &bytes).is_some());
     assert!(pool.verified(&id, &other).is_none());
 }
 
 #[rstest]
 #[case::account(Refusal::AccountFull { max: 7 }, "the account has 7 transactions waiting: send again when some are decided")]
+#[case::key(
+    Refusal::UnknownKey,
+    "the first key of the transaction is not the owner of the signer's account, its platform or the authority"
+)]
 #[case::pool(Refusal::PoolFull, "the pool is full: send again later")]
 fn refusals_say_what_to_do(#[case] refusal: Refusal, #[case] text: &str) {
     assert_eq!(format!("{refusal}"), text);
@@ -222,7 +345,7 @@ fn refusals_say_what_to_do(#[case] refusal: Refusal, #[case] text: &str) {
 /// The pool as a list in order of arrival: slow, and simple enough to be right.
 #[derive(Default)]
 struct Model {
-    waiting: Vec<(Address, TransactionId)>,
+    waiting: Vec<(Address, TransactionId, Standing)>,
     turn: Option<Address>,
 }
 
@@ -230,8 +353,28 @@ impl Model {
     fn of(&self, account: &Address) -> usize {
         self.waiting
             .iter()
-            .filter(|(owner, _)| owner == account)
+            .filter(|(owner, ..)| owner == account)
             .count()
+    }
+
+    fn count(&self, account: Option<&Address>, standing: Standing) -> usize {
+        self.waiting
+            .iter()
+            .filter(|(owner, _, found)| {
+                account.is_none_or(|account| owner == account) && *found == standing
+            })
+            .count()
+    }
+
+    fn check_promise(&self, config: &PoolConfig, account: &Address) -> Outcome {
+        let own = self.count(Some(account), Standing::Promised);
+        if own < config.count_max - self.count(None, Standing::Promised) {
+            return Ok(());
+        }
+        Err(match own {
+            0 => Refusal::PoolFull,
+            max => Refusal::AccountFull { max },
+        })
     }
 
     fn insert(
@@ -239,36 +382,55 @@ impl Model {
         config: &PoolConfig,
         account: &Address,
         id: TransactionId,
-    ) -> Result<(), Refusal> {
+        standing: Standing,
+    ) -> Outcome {
         let own = self.of(account);
         if own >= config.per_account_max {
             return Err(Refusal::AccountFull {
                 max: config.per_account_max,
             });
         }
+        if standing == Standing::Promised {
+            self.check_promise(config, account)?;
+        }
         if self.waiting.len() >= config.count_max {
-            let (length, longest) = self
+            let longest = self
                 .waiting
                 .iter()
-                .map(|(owner, _)| (self.of(owner), owner.clone()))
-                .max()
-                .unwrap();
-            if length <= own + 1 {
+                .map(|(owner, ..)| (self.count(Some(owner), Standing::Passing), owner.clone()))
+                .max();
+            let Some((length, longest)) = longest.filter(|(length, _)| *length > own + 1) else {
                 return Err(Refusal::PoolFull);
-            }
+            };
+            assert!(length > 0);
             let newest = self
                 .waiting
                 .iter()
-                .rposition(|(owner, _)| *owner == longest);
+                .rposition(|(owner, _, found)| *owner == longest && *found == Standing::Passing);
             self.waiting.remove(newest.unwrap());
         }
-        self.waiting.push((account.clone(), id));
+        self.waiting.push((account.clone(), id, standing));
         Ok(())
+    }
+
+    fn promise(
+        &mut self,
+        config: &PoolConfig,
+        account: &Address,
+        id: TransactionId,
+    ) -> Result<bool, Refusal> {
+        let place = self.waiting.iter().position(|(_, known, _)| *known == id);
+        let Some(place) = place.filter(|place| self.waiting[*place].2 == Standing::Passing) else {
+            return Ok(false);
+        };
+        self.check_promise(config, account)?;
+        self.waiting[place].2 = Standing::Promised;
+        Ok(true)
     }
 
     /// One of each account in turn, the accounts in the order of their names.
     fn candidates(&self, count_max: usize) -> Vec<TransactionId> {
-        let owners: BTreeSet<&Address> = self.waiting.iter().map(|(owner, _)| owner).collect();
+        let owners: BTreeSet<&Address> = self.waiting.iter().map(|(owner, ..)| owner).collect();
         let (early, late): (Vec<&Address>, Vec<&Address>) = owners
             .into_iter()
             .partition(|owner| self.turn.as_ref().is_some_and(|last| *owner <= last));
@@ -276,8 +438,8 @@ impl Model {
         let mut chosen = Vec::new();
         for round in 0..self.waiting.len() {
             for owner in &order {
-                let of_owner = self.waiting.iter().filter(|(found, _)| found == *owner);
-                chosen.extend(of_owner.map(|(_, id)| *id).nth(round));
+                let of_owner = self.waiting.iter().filter(|(found, ..)| found == *owner);
+                chosen.extend(of_owner.map(|(_, id, _)| *id).nth(round));
             }
         }
         chosen.truncate(count_max);
@@ -287,7 +449,8 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert { account: u8, nonce: u64 },
+    Pass { account: u8, nonce: u64 },
+    Promise { account: u8, nonce: u64 },
     Block { offered: usize, room: usize },
     Forget { nonce_below: u64 },
     Forward { count: usize },
@@ -296,8 +459,9 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         // Account 0 floods.
-        4 => (0_u64..40).prop_map(|nonce| Step::Insert { account: 0, nonce }),
-        6 => (1_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Insert { account, nonce }),
+        4 => (0_u64..40).prop_map(|nonce| Step::Pass { account: 0, nonce }),
+        6 => (1_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Pass { account, nonce }),
+        4 => (0_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Promise { account, nonce }),
         2 => (1_usize..12, 1_usize..6).prop_map(|(offered, room)| Step::Block { offered, room }),
         1 => (0_u64..10).prop_map(|nonce_below| Step::Forget { nonce_below }),
         1 => (1_usize..4).prop_map(|count| Step::Forward { count }),
@@ -312,17 +476,31 @@ proptest! {
         let mut model = Model::default();
         for step in steps {
             match step {
-                Step::Insert { account, nonce } => {
+                Step::Pass { account, nonce } => {
                     let made = transaction(account, nonce, 1);
                     let id = made.id();
                     prop_assert_eq!(
                         pool.contains(&id),
-                        model.waiting.iter().any(|(_, known)| *known == id)
+                        model.waiting.iter().any(|(_, known, _)| *known == id)
                     );
                     // The replica asks before: an id waits once.
                     if !pool.contains(&id) {
-                        let expected = model.insert(&pool.config, &address(account), id);
-                        prop_assert_eq!(pool.insert(Time::from_millis(nonce), made), expected);
+                        let expected =
+                            model.insert(&pool.config, &address(account), id, Standing::Passing);
+                        let at = Time::from_millis(nonce);
+                        prop_assert_eq!(pass(&mut pool, at, account, made), expected);
+                    }
+                }
+                Step::Promise { account, nonce } => {
+                    let made = transaction(account, nonce, 1);
+                    let id = made.id();
+                    if pool.contains(&id) {
+                        let expected = model.promise(&pool.config, &address(account), id);
+                        prop_assert_eq!(pool.promise(&id), expected);
+                    } else {
+                        let expected =
+                            model.insert(&pool.config, &address(account), id, Standing::Promised);
+                        prop_assert_eq!(promise(&mut pool, account, made), expected);
                     }
                 }
                 Step::Block { offered, room } => {
@@ -331,12 +509,12 @@ proptest! {
                     prop_assert_eq!(&ids, &model.candidates(offered));
                     let taken = &candidates[..room.min(candidates.len())];
                     if let Some(last) = taken.last() {
-                        pool.serve(&last.transaction().signer);
+                        pool.serve(&last.id());
                         model.turn = Some(last.transaction().signer.clone());
                     }
                     for made in taken {
                         pool.remove(&made.id());
-                        model.waiting.retain(|(_, id)| *id != made.id());
+                        model.waiting.retain(|(_, id, _)| *id != made.id());
                     }
                 }
                 Step::Forget { nonce_below } => {
@@ -348,7 +526,7 @@ proptest! {
                         .map(|waiting| waiting.transaction.id())
                         .collect();
                     pool.retain(|made| made.transaction().nonce >= below);
-                    model.waiting.retain(|(_, id)| !gone.contains(id));
+                    model.waiting.retain(|(_, id, _)| !gone.contains(id));
                 }
                 Step::Forward { count } => {
                     let sent = pool.forward(Time::from_millis(20), count, usize::MAX);
@@ -356,7 +534,9 @@ proptest! {
                 }
             }
             check(&pool);
-            prop_assert_eq!(pool.len(), model.waiting.len());
+            let kept: BTreeSet<TransactionId> = pool.by_id.keys().copied().collect();
+            let expected = model.waiting.iter().map(|(_, id, _)| *id).collect();
+            prop_assert_eq!(kept, expected);
         }
     }
 
@@ -372,15 +552,15 @@ proptest! {
             // Everybody has three waiting whenever a block is made, and account 0 has many.
             for account in 0..members {
                 let wanted = if account == 0 { 50 } else { 3 };
-                while pool.queues.get(&address(account)).map_or(0, VecDeque::len) < wanted {
+                while pool.queues.get(&principal(account)).map_or(0, |q| q.waiting.len()) < wanted {
                     let nonce = &mut nonces[usize::from(account)];
-                    pool.insert(Time::ZERO, transaction(account, *nonce, 1)).unwrap();
+                    pass(&mut pool, Time::ZERO, account, transaction(account, *nonce, 1)).unwrap();
                     *nonce += 1;
                 }
             }
             let candidates = pool.candidates(1_000);
             let taken = &candidates[..room];
-            pool.serve(&taken[room - 1].transaction().signer);
+            pool.serve(&taken[room - 1].id());
             for made in taken {
                 let account = (0..members).find(|n| address(*n) == made.transaction().signer);
                 served[usize::from(account.unwrap())] += 1;

@@ -3,7 +3,7 @@
 use crate::federation::{
     Envelope, Federation, address, amount, genesis, key, lock, sign, transfer, with_junk_signature,
 };
-use polity_ledger::{Inadmissible, Rejection, SignedTransaction};
+use polity_ledger::{Command, Inadmissible, Rejection, SignedTransaction};
 use polity_replica::{Admission, Config, Effect, Frame, Input, PoolConfig, Record, Refusal};
 use polity_types::{Height, ReplicaId, StateMachine, Time, View};
 use rstest::rstest;
@@ -265,7 +265,7 @@ fn lg_4_what_expires_in_the_pool_leaves_it() {
 fn the_pool_is_bounded_whoever_sends() {
     let config = Config {
         pool: PoolConfig {
-            count_max: 6,
+            count_max: 8,
             per_account_max: 4,
             ..PoolConfig::default()
         },
@@ -298,7 +298,7 @@ fn the_pool_is_bounded_whoever_sends() {
         },
     );
     let pool = federation.nodes[at].replica.pool();
-    assert_eq!(pool.len(), 6);
+    assert_eq!(pool.len(), 8);
     assert_eq!(
         federation.nodes[at].journal.len(),
         4,
@@ -309,7 +309,138 @@ fn the_pool_is_bounded_whoever_sends() {
         .chain
         .iter()
         .flat_map(|c| c.receipts.iter());
-    assert!(senders.count() >= 6);
+    assert!(senders.count() >= 8);
+}
+
+/// Keys that nobody knows are free to make, so what they sign may not cost anybody a place.
+#[test]
+fn strangers_push_nobody_out_of_the_pool() {
+    let config = Config {
+        pool: PoolConfig {
+            count_max: 8,
+            per_account_max: 8,
+            ..PoolConfig::default()
+        },
+        ..Config::default()
+    };
+    let mut federation = Federation::with(genesis(), config);
+    let at = follower(&federation);
+    federation.step();
+    let from = ReplicaId::new(((at + 1) % 4) as u32);
+    let mut promised = Vec::new();
+    for _ in 0..4 {
+        let transaction = federation.transfer("alice@thor", "bob@sprout", "1");
+        federation.submit(at, &transaction);
+        assert_eq!(federation.answer(at), Ok(Admission::Pending));
+        promised.push(transaction.id());
+    }
+    // Each names another account that does not exist, or one that is somebody else's.
+    let mut junk = Vec::new();
+    for number in 0..20 {
+        let signer = format!("nobody{number}@thor");
+        for signer in [signer.as_str(), "alice@thor"] {
+            let command = transfer(signer, "bob@sprout", "1");
+            let key = format!("stranger{number}");
+            let transaction = federation.transaction(signer, &[&key], vec![command]);
+            federation.submit(at, &transaction);
+            assert_eq!(federation.answer(at), Err(Refusal::UnknownKey));
+            junk.push(federation.verified(&transaction));
+        }
+    }
+    let transactions = junk;
+    federation.input(at, Input::Gossiped { from, transactions });
+    assert_eq!(federation.nodes[at].replica.pool().len(), 4, "none is kept");
+    // A platform may name any account as the signer; it is one principal all the same.
+    let transactions = (0..40)
+        .map(|number| {
+            let signer = format!("nobody{number}@sprout");
+            let command = transfer(&signer, "alice@thor", "1");
+            let transaction = federation.transaction(&signer, &["sprout"], vec![command]);
+            federation.verified(&transaction)
+        })
+        .collect();
+    federation.input(at, Input::Gossiped { from, transactions });
+    let bob = federation.transfer("bob@sprout", "alice@thor", "1");
+    federation.submit(at, &bob);
+    assert_eq!(federation.answer(at), Ok(Admission::Pending));
+    let pool = federation.nodes[at].replica.pool();
+    assert!(promised.iter().all(|id| pool.contains(id)));
+}
+
+/// A transaction that a member had sent before is promised like any other, so it is stored first.
+#[test]
+fn fb_15_what_gossip_brought_and_a_client_submits_survives_a_restart() {
+    let mut federation = Federation::new();
+    let at = follower(&federation);
+    federation.step();
+    let transaction = federation.transfer("alice@thor", "bob@sprout", "1");
+    let input = Input::Gossiped {
+        from: ReplicaId::new(((at + 1) % 4) as u32),
+        transactions: vec![federation.verified(&transaction)],
+    };
+    federation.input(at, input);
+    let since = federation.nodes[at].effects.len();
+    federation.submit(at, &transaction);
+    let [
+        Effect::Persist(Record::Pooled(bytes)),
+        Effect::Answer { result, .. },
+    ] = &federation.nodes[at].effects[since..]
+    else {
+        panic!("{:?}", &federation.nodes[at].effects[since..]);
+    };
+    assert_eq!(bytes.as_slice(), transaction.encode());
+    assert_eq!(*result, Ok(Admission::Pending));
+    federation.submit(at, &transaction);
+    assert_eq!(federation.answer(at), Ok(Admission::Known), "stored once");
+    federation.network.clear();
+    federation.restart(at);
+    let pool = federation.nodes[at].replica.pool();
+    assert!(pool.contains(&transaction.id()));
+}
+
+/// One transaction may spend what an earlier one brings, so they return in the order in which they
+/// were promised.
+#[test]
+fn fb_15_the_pool_returns_in_the_order_of_its_records() {
+    let mut federation = Federation::new();
+    let at = follower(&federation);
+    federation.step();
+    let transactions: Vec<_> = (0..12)
+        .map(|_| federation.transfer("alice@thor", "bob@sprout", "1"))
+        .collect();
+    for transaction in &transactions {
+        federation.submit(at, transaction);
+    }
+    federation.network.clear();
+    federation.restart(at);
+    federation.settle(transactions.last().unwrap());
+    let decided: Vec<_> = federation.nodes[at]
+        .chain
+        .iter()
+        .flat_map(|committed| committed.receipts.iter().map(|receipt| receipt.id))
+        .collect();
+    let promised: Vec<_> = transactions.iter().map(SignedTransaction::id).collect();
+    assert_eq!(decided, promised);
+}
+
+/// LG-4: what was decided is answered with its receipt, whatever became of its keys.
+#[test]
+fn lg_4_a_decided_rotation_returns_its_receipt_to_the_old_key() {
+    let mut federation = Federation::new();
+    let command = Command::RotateKey {
+        account: address("alice@thor"),
+        key: key("new"),
+    };
+    let rotation = federation.transaction("alice@thor", &["alice@thor"], vec![command]);
+    federation.submit(0, &rotation);
+    federation.settle(&rotation);
+    let receipt = federation.nodes[1].chain[0].receipts[0];
+    federation.submit(1, &rotation);
+    assert_eq!(federation.answer(1), Ok(Admission::Decided(receipt)));
+    // The old key is nobody's now.
+    let late = federation.transfer("alice@thor", "bob@sprout", "1");
+    federation.submit(1, &late);
+    assert_eq!(federation.answer(1), Err(Refusal::UnknownKey));
 }
 
 #[test]

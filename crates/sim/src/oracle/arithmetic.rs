@@ -114,8 +114,9 @@ impl Arithmetic {
             if receipt.fee.units() != self.fee_flat {
                 return Err(fault(height, "a fee that the genesis does not ask for"));
             }
-            let is_final = !matches!(receipt.outcome, Err(reason) if reason.is_transient());
-            if is_final && !self.ids.insert(*transaction.id().as_bytes()) {
+            let is_free = receipt.fee.is_zero();
+            let may_return = matches!(receipt.outcome, Err(reason) if reason.is_transient());
+            if !(is_free && may_return) && !self.ids.insert(*transaction.id().as_bytes()) {
                 return Err(fault(height, "a transaction that was decided before"));
             }
             self.pay_fee(height, &transaction, &fee_account)?;
