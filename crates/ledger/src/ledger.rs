@@ -42,6 +42,25 @@ impl Applied {
     }
 }
 
+/// A place in the order in which open locks expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockCursor {
+    /// When the last lock seen expires.
+    pub expires: Time,
+    /// Its identity.
+    pub id: LockId,
+}
+
+/// Some open locks of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocksPage {
+    /// The locks, in the order in which they expire.
+    pub locks: Vec<LockView>,
+    /// Where the next page begins; nothing if this was the last one. A page may be empty and still
+    /// have a next one.
+    pub next: Option<LockCursor>,
+}
+
 /// What a key is to the ledger (LG-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -366,22 +385,45 @@ impl Ledger {
         (0..self.state.locks.len() as u32).map(|slot| self.state.lock_view(slot))
     }
 
-    /// Open locks from or to an account, in the order in which they expire. Looks at every open
-    /// lock.
-    pub fn locks_of(&self, address: &Address) -> Vec<LockView> {
+    /// Open locks from or to an account, in the order in which they expire: those behind `after`,
+    /// at most `found_max`, and of at most `scanned_max` open locks of anybody.
+    ///
+    /// The ledger keeps no list of locks for each account, which every LOCK and COMMIT would pay
+    /// for. A walk over all open locks takes a while when there are many, so it is cut into pages,
+    /// between which its caller can do other things.
+    pub fn locks_of(
+        &self,
+        address: &Address,
+        after: Option<LockCursor>,
+        found_max: usize,
+        scanned_max: usize,
+    ) -> LocksPage {
+        let mut page = LocksPage::default();
         let Some(account) = self.state.accounts.find(address) else {
-            return Vec::new();
+            return page;
         };
-        let is_part = |slot: &u32| {
-            let lock = self.state.locks.get(*slot);
-            lock.from == account || lock.to == account
-        };
-        self.state
-            .locks
-            .open()
-            .filter(is_part)
-            .map(|slot| self.state.lock_view(slot))
-            .collect()
+        let balance = &self.state.accounts.get(account).balance;
+        let all = balance.outgoing as usize + balance.incoming as usize;
+        let mut last = after;
+        for (scanned, slot) in self.state.locks.open_after(after).enumerate() {
+            // From the start, a walk that has found all of them is over.
+            if after.is_none() && page.locks.len() == all {
+                return page;
+            }
+            if scanned >= scanned_max || page.locks.len() >= found_max {
+                page.next = last;
+                return page;
+            }
+            let lock = self.state.locks.get(slot);
+            last = Some(LockCursor {
+                expires: lock.expires,
+                id: lock.id,
+            });
+            if lock.from == account || lock.to == account {
+                page.locks.push(self.state.lock_view(slot));
+            }
+        }
+        page
     }
 
     /// The receipt of a transaction that was decided within the validity horizon.

@@ -84,7 +84,7 @@ pub use address::{Address, AddressError, PlatformName};
 pub use command::{Command, CommitteeChange, CommitteeChangeError, Reason, ReasonError};
 pub use genesis::{Authority, Genesis, GenesisAccount, GenesisError, GenesisPlatform, Parameters};
 pub use invariants::InvariantError;
-pub use ledger::{Applied, Ledger, MemoryBytes, Role, Selection};
+pub use ledger::{Applied, Ledger, LockCursor, LocksPage, MemoryBytes, Role, Selection};
 pub use proof::{ReceiptProof, StateProof};
 pub use receipt::{Outcome, Receipt, receipts_root};
 pub use rejection::{BlockError, Inadmissible, Rejection};

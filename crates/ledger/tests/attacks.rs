@@ -10,12 +10,30 @@ use common::{
 use polity_crypto::stub::StubVerifier;
 use polity_crypto::{Checker, Verified};
 use polity_ledger::{
-    BlockError, Command, Genesis, GenesisAccount, Inadmissible, LockId, LockState, Outcome,
-    Parameters, Rejection, SignedTransaction, Transaction, TransactionError,
+    BlockError, Command, Genesis, GenesisAccount, Inadmissible, LockId, LockState, LockView,
+    Outcome, Parameters, Rejection, SignedTransaction, Transaction, TransactionError,
 };
 use polity_types::{Amount, ChainId, Height, Seed, Time};
 
 const APPLIED: Result<Outcome, Rejection> = Ok(Outcome::Applied);
+
+/// Every open lock of an account, page by page.
+fn open_locks(world: &World, account: &str, page: usize) -> Vec<LockView> {
+    let mut locks = Vec::new();
+    let mut after = None;
+    loop {
+        let found = world
+            .ledger
+            .locks_of(&address(account), after, page, 2 * page);
+        assert!(found.locks.len() <= page);
+        locks.extend(found.locks);
+        if found.next.is_none() {
+            return locks;
+        }
+        assert!(found.next > after, "a walk goes on");
+        after = found.next;
+    }
+}
 
 fn invalid(index: u32, reason: Inadmissible) -> BlockError {
     BlockError::Transaction { index, reason }
@@ -152,7 +170,7 @@ fn lg_7_a_flood_of_due_locks_expires_in_bounded_portions() {
     let refs: Vec<&Tx> = flood.iter().collect();
     world.block(&refs);
     let count = 50 * 64;
-    assert_eq!(world.ledger.locks_of(&address("alice@thor")).len(), count);
+    assert_eq!(open_locks(&world, "alice@thor", 1_000).len(), count);
     let mut order: Vec<_> = world.ledger.locks().map(|lock| lock.id).collect();
     order.sort();
 
@@ -913,11 +931,49 @@ fn a8_four_replicas_have_the_same_roots() {
 fn a12_a_settled_lock_is_open_for_nobody() {
     let mut world = World::new();
     let id = world.lock("200", 60_000);
-    assert_eq!(world.ledger.locks_of(&address("bob@sprout")).len(), 1);
+    assert_eq!(open_locks(&world, "bob@sprout", 1).len(), 1);
     let pay = world.tx("bob@sprout", &["sprout"], commit(id, "200"));
     world.run(&pay).unwrap();
-    assert_eq!(world.ledger.locks_of(&address("bob@sprout")), []);
-    assert_eq!(world.ledger.locks_of(&address("alice@thor")), []);
+    assert_eq!(open_locks(&world, "bob@sprout", 1), []);
+    assert_eq!(open_locks(&world, "alice@thor", 1), []);
+}
+
+/// However the walk over open locks is cut into pages, it finds those of the account in order.
+#[test]
+fn a_page_of_locks_looks_at_a_bounded_number() {
+    let mut world = World::new();
+    let mut of_bob = Vec::new();
+    for number in 0..40 {
+        let (from, to) = match number % 4 {
+            0 => ("bob@sprout", "alice@thor"),
+            1 => ("alice@thor", "bob@sprout"),
+            _ => ("alice@thor", "carol@thor"),
+        };
+        let made = world.own(from, lock(from, to, "1", 60_000 - 100 * number));
+        let Ok(Outcome::Locked(id)) = world.run(&made) else {
+            panic!("a lock was refused");
+        };
+        if number % 4 < 2 {
+            of_bob.push(id);
+        }
+    }
+    of_bob.reverse();
+    for page in [1, 3, 7, 20, 100] {
+        let found: Vec<LockId> = open_locks(&world, "bob@sprout", page)
+            .iter()
+            .map(|lock| lock.id)
+            .collect();
+        assert_eq!(found, of_bob, "pages of {page}");
+    }
+    let bob = address("bob@sprout");
+    // What is found first is not looked for any further.
+    let carol = address("carol@thor");
+    let page = world.ledger.locks_of(&carol, None, 100, 38);
+    assert_eq!((page.locks.len(), page.next), (20, None));
+    let page = world.ledger.locks_of(&bob, None, 100, 10);
+    assert!(page.locks.len() < 10 && page.next.is_some());
+    let nobody = world.ledger.locks_of(&address("nobody@thor"), None, 1, 1);
+    assert_eq!((nobody.locks, nobody.next), (Vec::new(), None));
 }
 
 #[test]

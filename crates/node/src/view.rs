@@ -147,6 +147,16 @@ pub struct Lock {
     pub settled_at: Height,
 }
 
+/// `GET /v1/accounts/{address}/locks`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locks {
+    /// Open locks from and to the account, in the order in which they expire.
+    pub locks: Vec<Lock>,
+    /// What to ask for as `after` to get the next ones; absent if these were the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 impl From<LockView> for Lock {
     fn from(view: LockView) -> Self {
         Self {

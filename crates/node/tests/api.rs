@@ -54,6 +54,9 @@ fn questions_that_make_no_sense_have_codes() {
         ("/v1/accounts/carol@solo", 404, "unknown_account"),
         ("/v1/accounts/alice/locks", 400, "malformed_address"),
         ("/v1/accounts/carol@solo/locks", 404, "unknown_account"),
+        ("/v1/accounts/alice@solo/locks?limit=0", 400, "bad_query"),
+        ("/v1/accounts/alice@solo/locks?limit=1001", 400, "bad_query"),
+        ("/v1/accounts/alice@solo/locks?after=7", 400, "bad_query"),
         ("/v1/accounts/carol@solo/proof", 404, "unknown_account"),
         ("/v1/locks/xyz", 400, "malformed_id"),
         ("/v1/blocks/0", 404, "unknown_block"),
@@ -390,8 +393,13 @@ fn answers_fit_each_other() {
 
     let shown: view::Lock = client.get(&format!("/v1/locks/{lock_id}")).unwrap();
     assert_eq!(shown.amount, Amount::from_atp(200));
-    let locks: Vec<view::Lock> = client.get("/v1/accounts/alice@solo/locks").unwrap();
-    assert_eq!(locks, [shown]);
+    let open: view::Locks = client.get("/v1/accounts/alice@solo/locks").unwrap();
+    assert_eq!((open.locks, open.next), (vec![shown.clone()], None));
+    // A page may be full before the walk is over; the next one begins behind it.
+    let next = format!("{}-{lock_id}", shown.expires.as_millis());
+    let path = format!("/v1/accounts/bob@solo/locks?limit=1&after={next}");
+    let behind: view::Locks = client.get(&path).unwrap();
+    assert_eq!((behind.locks, behind.next), (vec![], None));
     let account: view::Account = client.get("/v1/accounts/alice@solo").unwrap();
     assert_eq!(account.available, Amount::from_atp(800));
     assert_eq!(account.locked, Amount::from_atp(200));

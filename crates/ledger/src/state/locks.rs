@@ -7,9 +7,10 @@
 
 use super::hash::KeyedHash;
 use super::{Accounts, Wide, reserve};
-use crate::{Address, LockId};
+use crate::{Address, LockCursor, LockId};
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use hashbrown::HashTable;
 use polity_crypto::{Preimage, Sha256Digest, domain};
 use polity_merkle::{IndexedTree, leaf_hash};
@@ -159,9 +160,15 @@ impl Locks {
         &self.slots[slot as usize]
     }
 
-    /// Open locks in the order in which they expire.
-    pub(crate) fn open(&self) -> impl Iterator<Item = u32> {
-        self.queue.iter().map(|(_, _, slot)| *slot)
+    /// Open locks in the order in which they expire, those behind a place in it.
+    pub(crate) fn open_after(&self, after: Option<LockCursor>) -> impl Iterator<Item = u32> {
+        let start = match after {
+            Some(at) => Bound::Excluded((at.expires, at.id, u32::MAX)),
+            None => Bound::Unbounded,
+        };
+        self.queue
+            .range((start, Bound::Unbounded))
+            .map(|(_, _, slot)| *slot)
     }
 
     pub(crate) fn open_len(&self) -> usize {

@@ -5,7 +5,7 @@
 //! | `POST /v1/transactions` | one signed transaction, or a list: taken, known, decided, or why not |
 //! | `GET /v1/transactions/{id}` | where it stands, its receipt, its finality proof; `?wait_ms=` waits |
 //! | `GET /v1/accounts/{address}` | balance |
-//! | `GET /v1/accounts/{address}/locks` | open locks from and to it |
+//! | `GET /v1/accounts/{address}/locks` | open locks from and to it; `?limit=` and `&after=` page |
 //! | `GET /v1/accounts/{address}/proof` | proof that holds without this node |
 //! | `GET /v1/locks/{id}`, `GET /v1/locks/{id}/proof` | a lock, and its proof |
 //! | `GET /v1/blocks/{height}`, `GET /v1/blocks/latest` | a block with its finality proof |
@@ -80,6 +80,8 @@ pub struct Gate {
     meters: Arc<Meters>,
     requests: Semaphore,
     streams: Arc<Semaphore>,
+    /// Walks over many things, of which the driver shows a few at a time.
+    walks: Semaphore,
 }
 
 impl Gate {
@@ -90,6 +92,7 @@ impl Gate {
             meters,
             requests: Semaphore::new(config.requests_max),
             streams: Arc::new(Semaphore::new(config.streams_max)),
+            walks: Semaphore::new(2),
         })
     }
 

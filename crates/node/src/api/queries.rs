@@ -4,13 +4,15 @@ use super::{ApiError, Gate, Service};
 use crate::archive::ArchiveError;
 use crate::view;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use polity_consensus::fbpbft::Evidence;
 use polity_crypto::Sha256Digest;
-use polity_ledger::{Address, LockId, StateProof, TransactionId};
+use polity_ledger::{Address, LockCursor, LockId, StateProof, TransactionId};
 use polity_replica::application_root;
 use polity_replica::proof::{AccountProof, FinalityProof, LockProof};
-use polity_types::{Height, wire};
+use polity_types::{Height, Time, wire};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,12 @@ const PROOF_WAIT: Duration = Duration::from_secs(30);
 
 /// Largest piece of evidence that is read back.
 const EVIDENCE_BYTES_MAX: usize = 1 << 20;
+
+/// Locks in one page, at most.
+const LOCKS_MAX: usize = 1_000;
+
+/// Open locks that one question to the driver looks at: a fraction of a millisecond.
+const LOCKS_SCANNED_MAX: usize = 4_096;
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -60,21 +68,75 @@ pub(super) async fn account(
     account.map(Json).ok_or_else(no_account)
 }
 
+/// `GET /v1/accounts/{address}/locks`
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct Page {
+    limit: usize,
+    after: Option<String>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            after: None,
+        }
+    }
+}
+
 pub(super) async fn account_locks(
     State(gate): State<Arc<Gate>>,
     Path(text): Path<String>,
-) -> Answer<Vec<view::Lock>> {
+    page: Result<Query<Page>, QueryRejection>,
+) -> Answer<view::Locks> {
     let address = address(&text)?;
-    let locks = gate
-        .service()?
-        .ask(move |view| {
-            let ledger = view.replica.ledger();
-            ledger.account(&address)?;
-            Some(ledger.locks_of(&address))
+    let Query(page) = page.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    if !(1..=LOCKS_MAX).contains(&page.limit) {
+        let message = format!("`limit` is from 1 to {LOCKS_MAX}");
+        return Err(ApiError::bad("bad_query", message));
+    }
+    let mut after = page.after.as_deref().map(cursor).transpose()?;
+    let service = gate.service()?;
+    // Walks take turns, so that they leave the driver to its replica.
+    let _turn = gate.walks.acquire().await.map_err(|_| ApiError::busy())?;
+    let mut locks = Vec::new();
+    loop {
+        let wanted = page.limit - locks.len();
+        let of = address.clone();
+        let found = service
+            .ask(move |view| {
+                let ledger = view.replica.ledger();
+                ledger.account(&of)?;
+                Some(ledger.locks_of(&of, after, wanted, LOCKS_SCANNED_MAX))
+            })
+            .await?
+            .ok_or_else(no_account)?;
+        locks.extend(found.locks.into_iter().map(view::Lock::from));
+        after = found.next;
+        if after.is_none() || locks.len() >= page.limit {
+            return Ok(Json(view::Locks {
+                locks,
+                next: after.map(|at| format!("{}-{}", at.expires.as_millis(), at.id)),
+            }));
+        }
+    }
+}
+
+/// A place in a walk over locks, as an earlier page named it.
+fn cursor(text: &str) -> Result<LockCursor, ApiError> {
+    let parsed = text.split_once('-').and_then(|(expires, id)| {
+        Some(LockCursor {
+            expires: Time::from_millis(expires.parse().ok()?),
+            id: id.parse().ok()?,
         })
-        .await?
-        .ok_or_else(no_account)?;
-    Ok(Json(locks.into_iter().map(view::Lock::from).collect()))
+    });
+    parsed.ok_or_else(|| {
+        ApiError::bad(
+            "bad_query",
+            "`after` is the `next` of the page before, as it is",
+        )
+    })
 }
 
 pub(super) async fn lock(

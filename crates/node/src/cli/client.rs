@@ -190,7 +190,8 @@ pub(super) struct Account {
 struct AccountWithLocks {
     #[serde(flatten)]
     account: view::Account,
-    locks: Vec<view::Lock>,
+    #[serde(flatten)]
+    open: view::Locks,
 }
 
 pub(super) fn account(options: &Account, output: Output) -> Result<(), Failure> {
@@ -198,7 +199,7 @@ pub(super) fn account(options: &Account, output: Output) -> Result<(), Failure> 
     let path = format!("/v1/accounts/{}", encode_path(options.address.as_str()));
     let shown = AccountWithLocks {
         account: client.get(&path)?,
-        locks: client.get(&format!("{path}/locks"))?,
+        open: client.get(&format!("{path}/locks?limit=1000"))?,
     };
     output.show(&shown, |shown| {
         let account = &shown.account;
@@ -217,9 +218,9 @@ pub(super) fn account(options: &Account, output: Output) -> Result<(), Failure> 
         if account.closed {
             text += "\nThe account is closed.\n";
         }
-        if !shown.locks.is_empty() {
+        if !shown.open.locks.is_empty() {
             let mut table = Table::new(&["open lock", "from", "to", "amount", "expires"]);
-            for lock in &shown.locks {
+            for lock in &shown.open.locks {
                 let expires = until(lock.expires.as_millis());
                 table.row(&[
                     &lock.id.to_string(),
@@ -230,6 +231,9 @@ pub(super) fn account(options: &Account, output: Output) -> Result<(), Failure> 
                 ]);
             }
             text += &format!("\n{table}");
+        }
+        if let Some(next) = &shown.open.next {
+            text += &format!("There are more: GET {path}/locks?after={next}\n");
         }
         text
     });
