@@ -101,8 +101,10 @@ pub enum Record {
 pub enum Admission {
     /// It waits for a block. Its record is durable.
     Pending,
-    /// It was waiting already.
+    /// It was waiting already, and its record is durable.
     Known,
+    /// It waits here, because another member sent it, but there is no room to promise to keep it.
+    Passing,
     /// A block holds it already: here is its receipt.
     Decided(Receipt),
 }

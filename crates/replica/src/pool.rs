@@ -10,12 +10,19 @@
 //! clients; when the pool is full, the newest of them gives way, first from the queue with the most.
 //!
 //! Promises must not fill the pool for good, so no principal may have more of them than there is
-//! room left for promises (the dynamic threshold of Choudhury and Hahne, 1998). One that floods gets
-//! half of the pool, two a third each, and there is always a place for somebody new.
+//! room left for promises (the dynamic threshold of Choudhury and Hahne, 1998): one that floods gets
+//! half of the pool, the next one half of the rest. The last eighth is a reserve for those who have
+//! few.
+//!
+//! # Who has to wait
+//!
+//! A promised transaction whose payer cannot pay the fee just now is **parked**: it is offered to no
+//! block and is no work, until the payer can pay or no block may hold it any more.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Bound;
 use polity_crypto::{Sha256Digest, Verified};
 use polity_ledger::{Address, Inadmissible, SignedTransaction, TransactionId};
 use polity_types::Time;
@@ -27,7 +34,7 @@ pub struct PoolConfig {
     pub count_max: usize,
     /// Bytes of encoded transactions, at most.
     pub bytes_max: usize,
-    /// Transactions of one account, at most.
+    /// Transactions of one account, or of one key of a platform or of the authority, at most.
     pub per_account_max: usize,
 }
 
@@ -41,7 +48,7 @@ impl Default for PoolConfig {
     }
 }
 
-/// Why the pool does not take a transaction. Nothing was stored; it may be sent again.
+/// Why the pool does not take a transaction. It does not wait here; it may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No block could hold it.
@@ -52,13 +59,14 @@ pub enum Refusal {
         "the first key of the transaction is not the owner of the signer's account, its platform or the authority"
     )]
     UnknownKey,
-    /// The account has as many transactions waiting as it may.
+    /// The account, or the key of the platform or of the authority, has as many transactions waiting
+    /// as it may.
     #[error("the account has {max} transactions waiting: send again when some are decided")]
     AccountFull {
         /// The limit, which is lower when others wait, too.
         max: usize,
     },
-    /// The pool is full of accounts with no more than this one has.
+    /// The pool is full of promises, or of what is no less entitled to a place.
     #[error("the pool is full: send again later")]
     PoolFull,
 }
@@ -89,6 +97,8 @@ pub(crate) struct Waiting {
     pub(crate) forward_at: Option<Time>,
     principal: Principal,
     standing: Standing,
+    /// Its payer cannot pay just now.
+    is_parked: bool,
     /// Its number among all that ever came.
     arrival: u64,
 }
@@ -116,6 +126,25 @@ impl Queue {
     }
 }
 
+/// Transactions that are offered to a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidates {
+    pub(crate) transactions: Vec<Arc<Verified<SignedTransaction>>>,
+    /// Whose turn was the last.
+    last: Option<Principal>,
+}
+
+/// What one principal may have of `max` places for promises when `taken` are: as much as is left,
+/// and of the last eighth only a little.
+fn share(max: usize, taken: usize) -> usize {
+    let left = max.saturating_sub(taken);
+    if left <= max / 8 {
+        (max / 1024).max(1)
+    } else {
+        left
+    }
+}
+
 /// The pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -131,6 +160,8 @@ pub struct Pool {
     /// What is still to be sent to all members, by when and in the order of arrival: one may spend
     /// what another brings.
     unforwarded: BTreeMap<(Time, u64), TransactionId>,
+    /// What waits for its payer.
+    parked: BTreeSet<TransactionId>,
     /// Whoever was served last; the next block starts behind it.
     turn: Option<Principal>,
     arrivals: u64,
@@ -148,6 +179,7 @@ impl Pool {
             promised: 0,
             promised_bytes: 0,
             unforwarded: BTreeMap::new(),
+            parked: BTreeSet::new(),
             turn: None,
             arrivals: 0,
         }
@@ -170,7 +202,8 @@ impl Pool {
 
     /// Whether a transaction waits that this replica sent to all members.
     pub fn has_forwarded(&self) -> bool {
-        self.by_id.len() > self.unforwarded.len()
+        // What is parked is not to be forwarded.
+        self.by_id.len() > self.unforwarded.len() + self.parked.len()
     }
 
     /// Whether the transaction waits.
@@ -213,7 +246,12 @@ impl Pool {
         let mut evicted = Vec::new();
         while self.by_id.len() >= self.config.count_max || self.bytes + size > self.config.bytes_max
         {
-            let Some(newest) = self.newest_of_longest(own) else {
+            let shorter = match standing {
+                // The bound on promises has made room for it.
+                Standing::Promised => 0,
+                Standing::Passing => own + 1,
+            };
+            let Some(newest) = self.newest_of_longest(shorter) else {
                 // A refusal costs nobody else a place.
                 evicted.into_iter().for_each(|back| self.put(back));
                 return Err(Refusal::PoolFull);
@@ -225,6 +263,7 @@ impl Pool {
             forward_at: Some(forward_at),
             principal,
             standing,
+            is_parked: false,
             arrival: self.arrivals,
         });
         self.arrivals += 1;
@@ -253,9 +292,15 @@ impl Pool {
             .queues
             .get(principal)
             .map_or((0, 0), |queue| (queue.promised(), queue.promised_bytes));
-        let left = self.config.count_max.saturating_sub(self.promised);
-        let left_bytes = self.config.bytes_max.saturating_sub(self.promised_bytes);
-        if own < left && own_bytes + size <= left_bytes {
+        let PoolConfig {
+            count_max,
+            bytes_max,
+            ..
+        } = self.config;
+        let left = share(count_max, self.promised);
+        let left_bytes = share(bytes_max, self.promised_bytes).max(SignedTransaction::LENGTH_MAX);
+        let fits = self.promised < count_max && self.promised_bytes + size <= bytes_max;
+        if fits && own < left && own_bytes + size <= left_bytes {
             return Ok(());
         }
         Err(match own {
@@ -269,6 +314,9 @@ impl Pool {
         let id = waiting.transaction.id();
         let size = waiting.size();
         self.bytes += size;
+        if waiting.is_parked {
+            self.parked.insert(id);
+        }
         if let Some(at) = waiting.forward_at {
             self.unforwarded.insert((at, waiting.arrival), id);
         }
@@ -291,10 +339,10 @@ impl Pool {
     }
 
     /// The newest transaction that may give way in the queue with the most of them, if they are
-    /// more than `own` would be with one more.
-    fn newest_of_longest(&self, own: usize) -> Option<TransactionId> {
+    /// more than `shorter`.
+    fn newest_of_longest(&self, shorter: usize) -> Option<TransactionId> {
         let (length, principal) = self.passing.last()?;
-        if *length <= own + 1 {
+        if *length <= shorter {
             return None;
         }
         let queue = self.queues.get(principal)?;
@@ -306,6 +354,7 @@ impl Pool {
         let waiting = self.by_id.remove(id)?;
         let size = waiting.size();
         self.bytes -= size;
+        self.parked.remove(id);
         if let Some(at) = waiting.forward_at {
             self.unforwarded.remove(&(at, waiting.arrival));
         }
@@ -333,8 +382,45 @@ impl Pool {
         Some(waiting)
     }
 
+    /// The payer of a waiting transaction cannot pay. What was promised is parked; the rest is
+    /// forgotten, since the member that promised it keeps it.
+    pub(crate) fn park(&mut self, id: &TransactionId) {
+        if let Some(mut waiting) = self.remove(id)
+            && waiting.standing == Standing::Promised
+        {
+            waiting.is_parked = true;
+            waiting.forward_at = None;
+            self.put(waiting);
+        }
+    }
+
+    /// Parked transactions behind `after`, at most `count_max`.
+    pub(crate) fn parked(
+        &self,
+        after: Option<TransactionId>,
+        count_max: usize,
+    ) -> Vec<Arc<Verified<SignedTransaction>>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.parked
+            .range((start, Bound::Unbounded))
+            .take(count_max)
+            .filter_map(|id| Some(self.by_id.get(id)?.transaction.clone()))
+            .collect()
+    }
+
+    /// A parked transaction waits like any other again, to be sent to all members at `forward_at`.
+    pub(crate) fn unpark(&mut self, forward_at: Time, id: &TransactionId) {
+        if self.parked.contains(id)
+            && let Some(mut waiting) = self.remove(id)
+        {
+            waiting.is_parked = false;
+            waiting.forward_at = Some(forward_at);
+            self.put(waiting);
+        }
+    }
+
     /// Forgets every transaction for which `keep` says no.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&SignedTransaction) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&SignedTransaction) -> bool) {
         let gone: Vec<TransactionId> = self
             .by_id
             .iter()
@@ -346,9 +432,11 @@ impl Pool {
         }
     }
 
-    /// The next transactions for a block, one of each principal in turn, oldest first. The turn is
-    /// the same until [`serve`](Self::serve) moves it.
-    pub(crate) fn candidates(&self, count_max: usize) -> Vec<Arc<Verified<SignedTransaction>>> {
+    /// The next transactions for a block: up to `count_max`, and up to `bytes_max` encoded bytes.
+    ///
+    /// Which ones is decided by turns, one of each principal and its oldest first. They stand in the
+    /// order in which they arrived, since one may spend what another brings.
+    pub(crate) fn candidates(&self, count_max: usize, bytes_max: usize) -> Candidates {
         let mut queues: Vec<_> = self.queues.iter().collect();
         let start = match &self.turn {
             None => 0,
@@ -357,26 +445,41 @@ impl Pool {
         queues.rotate_left(start);
         let mut queues: Vec<_> = queues
             .into_iter()
-            .map(|(_, queue)| queue.waiting.values())
+            .map(|(principal, queue)| (principal, queue.waiting.values()))
             .collect();
-        let mut chosen = Vec::new();
-        while !queues.is_empty() && chosen.len() < count_max {
-            queues.retain_mut(|queue| match queue.next() {
-                Some(id) if chosen.len() < count_max => {
-                    chosen.extend(self.by_id.get(id).map(|waiting| &waiting.transaction));
-                    true
+        let mut chosen: Vec<&Waiting> = Vec::new();
+        let mut bytes = 0;
+        let mut last = None;
+        let mut is_full = false;
+        while !queues.is_empty() && !is_full {
+            queues.retain_mut(|(principal, queue)| {
+                let next = queue
+                    .filter_map(|id| self.by_id.get(id))
+                    .find(|waiting| !waiting.is_parked);
+                let Some(waiting) = next.filter(|_| !is_full) else {
+                    return false;
+                };
+                is_full = chosen.len() >= count_max || bytes + waiting.size() > bytes_max;
+                if !is_full {
+                    bytes += waiting.size();
+                    last = Some(*principal);
+                    chosen.push(waiting);
                 }
-                Some(_) | None => false,
+                true
             });
         }
-        chosen.into_iter().cloned().collect()
+        chosen.sort_by_key(|waiting| waiting.arrival);
+        Candidates {
+            transactions: chosen.iter().map(|w| w.transaction.clone()).collect(),
+            last: last.cloned(),
+        }
     }
 
-    /// Notes the last transaction that had its turn. A block may hold fewer than were offered, and
-    /// whoever was left out for want of room comes first in the next one.
-    pub(crate) fn serve(&mut self, last: &TransactionId) {
-        if let Some(waiting) = self.by_id.get(last) {
-            self.turn = Some(waiting.principal.clone());
+    /// A block was made of these candidates: whoever was left out for want of room comes first in
+    /// the next one. Until then the turn stays where it is.
+    pub(crate) fn serve(&mut self, candidates: &Candidates) {
+        if candidates.last.is_some() {
+            self.turn.clone_from(&candidates.last);
         }
     }
 

@@ -14,7 +14,7 @@ use polity_consensus::fbpbft::{
     VoteCertificate,
 };
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
-use polity_ledger::{Ledger, Role, SignedTransaction};
+use polity_ledger::{Inadmissible, Ledger, Role, SignedTransaction, TransactionId};
 use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View, wire};
 
 /// Parameters that may differ from replica to replica. What replicas must agree on comes from the
@@ -90,6 +90,8 @@ pub struct Replica<S, V> {
     /// The header of the last block names this state root.
     tip_application: Sha256Digest,
     evidence_seen: u64,
+    /// The parked transaction that was looked at last.
+    unparked: Option<TransactionId>,
 }
 
 /// Bytes of transactions in one frame, at most: hosts give this lane small frames, so that many
@@ -103,8 +105,11 @@ const VERIFIED_MAX: usize = 4;
 /// frame may have been lost, and nobody else may have anything to decide (FB-13).
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
+/// Parked transactions that are looked at after each block, at most.
+const UNPARK_MAX: usize = 256;
+
 /// The pool is searched for expired transactions every so many heights.
-const EXPIRY_EVERY: u64 = 16;
+pub(crate) const EXPIRY_EVERY: u64 = 16;
 
 impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// A replica that never spoke before.
@@ -172,12 +177,15 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             tip: start.tip,
             tip_application: start.tip_application,
             evidence_seen: 0,
+            unparked: None,
         };
         let next = replica.next_height();
         for transaction in start.pooled {
+            let id = transaction.id();
             let ledger = &replica.executor.ledger;
-            if replica.pool.contains(&transaction.id()) || ledger.check(next, &transaction).is_err()
-            {
+            let check = ledger.check(next, &transaction);
+            let cannot_pay = check == Err(Inadmissible::CannotPayFee);
+            if replica.pool.contains(&id) || check.is_err() && !cannot_pay {
                 continue;
             }
             // It was promised, even if its key is nobody's by now.
@@ -187,6 +195,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             let _ = replica
                 .pool
                 .insert(Time::ZERO, principal, standing, transaction);
+            if cannot_pay {
+                replica.pool.park(&id);
+            }
         }
         Ok(replica)
     }
@@ -317,6 +328,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             }
             fbpbft::Effect::Decide { block, certificate } => {
                 let committed = self.apply(block, certificate);
+                self.unpark(now);
                 let roots = committed.roots;
                 out.push(Effect::Committed(committed));
                 Some(EngineInput::Applied(roots))
@@ -395,42 +407,41 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         if self.pool.is_empty() {
             return Vec::new();
         }
-        let count_max = self.executor.ledger.parameters().transactions_per_block_max as usize;
-        let candidates = self.pool.candidates(count_max);
-        let refs: Vec<&Verified<SignedTransaction>> =
-            candidates.iter().map(|shared| &**shared).collect();
         let Some(fee_account) = self.executor.fee_account(self.id()).cloned() else {
             return Vec::new();
         };
+        let count_max = self.executor.ledger.parameters().transactions_per_block_max as usize;
         // Room stays free for the header, the certificate and the length of each transaction.
         let certificate = self.tip.certificate.as_ref().map_or(0, wire::encoded_len);
-        let reserved = taken + certificate + 1_024 + 3 * refs.len();
+        let reserved = taken + certificate + 1_024 + 3 * count_max.min(self.pool.len());
         let length_max = (self.engine.machine().config().block_bytes_max).saturating_sub(reserved);
+        let candidates = self.pool.candidates(count_max, length_max);
+        let refs: Vec<&Verified<SignedTransaction>> = candidates
+            .transactions
+            .iter()
+            .map(|shared| &**shared)
+            .collect();
         let selection = self
             .executor
             .ledger
             .select(time, &fee_account, &refs, length_max);
+        self.pool.serve(&candidates);
         let next = self.next_height();
-        let mut is_judged = alloc::vec![false; refs.len()];
-        let refused = selection.refused.iter().map(|(place, _)| place);
-        for place in selection.taken.iter().chain(refused) {
-            is_judged[*place] = true;
-        }
-        // Whoever is first left out for want of room has the first turn next time.
-        let served = is_judged.iter().take_while(|is_judged| **is_judged).count();
-        if let Some(last) = served.checked_sub(1) {
-            self.pool.serve(&refs[last].id());
-        }
         for (place, _) in &selection.refused {
             // Some only have to wait until others in front of them are decided.
-            if self.executor.ledger.check(next, refs[*place]).is_err() {
-                self.pool.remove(&refs[*place].id());
+            let id = refs[*place].id();
+            match self.executor.ledger.check(next, refs[*place]) {
+                Ok(()) => {}
+                Err(Inadmissible::CannotPayFee) => self.pool.park(&id),
+                Err(_) => {
+                    self.pool.remove(&id);
+                }
             }
         }
         selection
             .taken
             .iter()
-            .map(|place| TransactionBytes::new(candidates[*place].encode()))
+            .map(|place| TransactionBytes::new(refs[*place].encode()))
             .collect()
     }
 
@@ -540,11 +551,10 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let id = transaction.id();
         if self.pool.contains(&id) {
             // What only another member keeps so far is ours to keep from now on.
-            let is_new = self.pool.promise(&id)?;
-            return Ok(if is_new {
-                Admission::Pending
-            } else {
-                Admission::Known
+            return Ok(match self.pool.promise(&id) {
+                Ok(true) => Admission::Pending,
+                Ok(false) => Admission::Known,
+                Err(_) => Admission::Passing,
             });
         }
         let ledger = &self.executor.ledger;
@@ -598,14 +608,10 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             return;
         }
         self.repeat_at = None;
-        let mut batch = self.pool.candidates(self.config.gather_max);
-        let mut bytes = 0;
-        batch.retain(|waiting| {
-            let is_first = bytes == 0;
-            bytes += waiting.length() as usize;
-            is_first || bytes <= GATHER_BYTES_MAX
-        });
-        broadcast(&batch, out);
+        let batch = self
+            .pool
+            .candidates(self.config.gather_max, GATHER_BYTES_MAX);
+        broadcast(&batch.transactions, out);
     }
 
     /// Forgets transactions that no block can hold any more: decided, expired, or without means.
@@ -618,8 +624,37 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         self.pruned = position;
         if position.1 > View::ZERO || position.0.get().is_multiple_of(EXPIRY_EVERY) {
             let ledger = &self.executor.ledger;
+            let mut cannot_pay = Vec::new();
             self.pool
-                .retain(|waiting| ledger.check(position.0, waiting).is_ok());
+                .retain(|waiting| match ledger.check(position.0, waiting) {
+                    Ok(()) => true,
+                    Err(Inadmissible::CannotPayFee) => {
+                        cannot_pay.push(waiting.id());
+                        true
+                    }
+                    Err(_) => false,
+                });
+            for id in cannot_pay {
+                self.pool.park(&id);
+            }
+        }
+    }
+
+    /// Looks through some of the parked transactions, those longest not looked at first: a payer
+    /// may be able to pay by now.
+    fn unpark(&mut self, now: Time) {
+        let next = self.next_height();
+        let some = self.pool.parked(self.unparked, UNPARK_MAX);
+        self.unparked = some.last().map(|waiting| waiting.id());
+        for waiting in some {
+            let id = waiting.id();
+            match self.executor.ledger.check(next, &waiting) {
+                Ok(()) => self.pool.unpark(now, &id),
+                Err(Inadmissible::CannotPayFee) => {}
+                Err(_) => {
+                    self.pool.remove(&id);
+                }
+            }
         }
     }
 

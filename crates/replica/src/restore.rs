@@ -4,7 +4,7 @@ use crate::admit::admit;
 use crate::executor::{Executor, application_root};
 use crate::genesis::{Genesis, GenesisError, Purpose};
 use crate::input::{Committed, Record};
-use crate::replica::{Config, Replica, Start, StartError, is_unrecorded, tip_after};
+use crate::replica::{Config, EXPIRY_EVERY, Replica, Start, StartError, is_unrecorded, tip_after};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -197,6 +197,9 @@ impl<V: Verifier + Clone> Restorer<V> {
     pub fn record(&mut self, record: Record) -> Result<Option<Committed>, RestoreError> {
         let record = match record {
             Record::Pooled(bytes) => {
+                if is_over(bytes.as_slice(), self.height()) {
+                    return Ok(None);
+                }
                 // A transaction that cannot be used any more is no reason not to start.
                 let chain = self.chain.id();
                 let admitted = admit(
@@ -264,6 +267,11 @@ impl<V: Verifier + Clone> Restorer<V> {
         for receipt in &*committed.receipts {
             self.pooled.remove(&receipt.id);
         }
+        if height.get().is_multiple_of(EXPIRY_EVERY) {
+            // As in the pool of a running replica, so that old promises do not pile up.
+            self.pooled
+                .retain(|_, (_, waiting)| waiting.transaction().valid_until > height);
+        }
         self.tip = tip_after(&committed);
         self.tip_application = header_application;
         self.blocks.clear();
@@ -295,4 +303,11 @@ impl<V: Verifier + Clone> Restorer<V> {
             start,
         )?)
     }
+}
+
+/// Whether no block above `height` may hold the transaction. What is no transaction is judged where
+/// it is verified.
+fn is_over(bytes: &[u8], height: Height) -> bool {
+    SignedTransaction::decode(bytes)
+        .is_ok_and(|transaction| transaction.transaction().valid_until <= height)
 }

@@ -238,6 +238,7 @@ impl EffectBytes {
                 match result {
                     Ok(Admission::Pending) => bytes.push(0),
                     Ok(Admission::Known) => bytes.push(1),
+                    Ok(Admission::Passing) => bytes.push(4),
                     Ok(Admission::Decided(receipt)) => {
                         bytes.push(2);
                         bytes.extend(wire::encode(receipt));

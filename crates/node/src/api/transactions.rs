@@ -109,7 +109,9 @@ pub(super) async fn submit(
 
 fn show(id: TransactionId, submitted: &Submitted) -> SubmitResult {
     let (state, receipt, error) = match submitted {
-        Ok(Admission::Pending | Admission::Known) => (Some(Standing::Pending), None, None),
+        Ok(Admission::Pending | Admission::Known | Admission::Passing) => {
+            (Some(Standing::Pending), None, None)
+        }
         // LG-4: submitting an id again returns its receipt.
         Ok(Admission::Decided(receipt)) => (Some(Standing::Decided), Some(receipt.into()), None),
         Err(refusal) => (None, None, Some(ApiError::from(*refusal).problem())),

@@ -90,6 +90,17 @@ fn check(pool: &Pool) {
         .collect();
     assert_eq!(pool.queues, queues);
     assert_eq!(pool.passing, passing);
+    let parked: BTreeSet<_> = pool
+        .by_id
+        .iter()
+        .filter(|(_, waiting)| waiting.is_parked)
+        .map(|(id, _)| *id)
+        .collect();
+    assert_eq!(pool.parked, parked);
+    assert!(parked.iter().all(|id| {
+        let waiting = &pool.by_id[id];
+        waiting.standing == Standing::Promised && waiting.forward_at.is_none()
+    }));
     assert_eq!(
         (pool.promised, pool.promised_bytes),
         (promised, promised_bytes)
@@ -107,6 +118,16 @@ fn check(pool: &Pool) {
             .values()
             .all(|queue| (1..=pool.config.per_account_max).contains(&queue.waiting.len()))
     );
+}
+
+/// What is offered when only the count matters.
+fn offer(pool: &Pool, count_max: usize) -> Candidates {
+    pool.candidates(count_max, usize::MAX)
+}
+
+fn ids(candidates: &Candidates) -> Vec<TransactionId> {
+    let transactions = &candidates.transactions;
+    transactions.iter().map(|made| made.id()).collect()
 }
 
 fn accounts(chosen: &[Arc<Verified<SignedTransaction>>]) -> Vec<Address> {
@@ -201,7 +222,7 @@ fn what_was_promised_gives_way_to_nobody() {
         assert_eq!(pool.promise(id), Ok(false), "once is enough");
     }
     check(&pool);
-    let before: Vec<TransactionId> = pool.candidates(10).iter().map(|made| made.id()).collect();
+    let before = ids(&offer(&pool, 10));
     let arrived: Vec<TransactionId> = (0..10).map(|n| transaction(1, n, 1).id()).collect();
     assert_eq!(before, arrived, "a promise changes no order");
     for account in 2..=30 {
@@ -217,30 +238,36 @@ fn what_was_promised_gives_way_to_nobody() {
 fn promises_leave_room_for_others() {
     let mut pool = pool(64, 64);
     let mut most = Vec::new();
-    for account in 1..=6 {
+    for account in 1..=11 {
         let taken = (0..64)
             .take_while(|nonce| {
                 promise(&mut pool, account, transaction(account, *nonce, 1)).is_ok()
             })
             .count();
-        let refused = promise(&mut pool, account, transaction(account, 100, 1));
-        assert_eq!(refused, Err(Refusal::AccountFull { max: taken }));
         check(&pool);
         most.push(taken);
     }
-    assert_eq!(most, [32, 16, 8, 4, 2, 1]);
+    // Who floods halves what is left; the last eighth is for those who have little.
+    assert_eq!(most, [32, 16, 8, 1, 1, 1, 1, 1, 1, 1, 1]);
+    let refused = promise(&mut pool, 1, transaction(1, 100, 1));
+    assert_eq!(refused, Err(Refusal::AccountFull { max: 32 }));
+    let refused = promise(&mut pool, 12, transaction(12, 100, 1));
+    assert_eq!(refused, Err(Refusal::PoolFull));
     // By bytes it is the same.
-    let size = transaction(1, 0, 1).length() as usize;
+    let longest = SignedTransaction::LENGTH_MAX;
+    assert_eq!(share(64 * longest, 0), 64 * longest);
+    assert_eq!(share(64 * longest, 32 * longest), 32 * longest);
+    assert_eq!(share(64 * longest, 56 * longest), longest / 16);
+    let size = transaction(1, 0, 60).length() as usize;
     let mut pool = Pool::new(PoolConfig {
-        bytes_max: 64 * size,
+        bytes_max: 64 * longest,
         ..PoolConfig::default()
     });
-    for nonce in 0..32 {
-        promise(&mut pool, 1, transaction(1, nonce, 1)).unwrap();
-    }
-    let refused = promise(&mut pool, 1, transaction(1, 32, 1));
-    assert_eq!(refused, Err(Refusal::AccountFull { max: 32 }));
-    assert_eq!(promise(&mut pool, 2, transaction(2, 0, 1)), Ok(()));
+    let taken = (0..2_000)
+        .take_while(|nonce| promise(&mut pool, 1, transaction(1, *nonce, 60)).is_ok())
+        .count();
+    assert!(taken.abs_diff(32 * longest / size) <= 1, "{taken}");
+    assert_eq!(promise(&mut pool, 2, transaction(2, 0, 60)), Ok(()));
     check(&pool);
 }
 
@@ -275,19 +302,80 @@ fn the_turn_passes_to_whoever_was_left_out() {
             .unwrap();
         }
     }
-    // Each block has room for two, whatever is offered; everybody is served in turn.
+    // Each block has room for two; everybody is served in turn.
+    let size = transaction(1, 0, 1).length() as usize;
     let mut served = Vec::new();
     for _ in 0..5 {
-        let offered = pool.candidates(100);
-        let taken = &offered[..2];
-        served.extend(accounts(taken));
-        pool.serve(&taken[1].id());
-        for transaction in taken {
-            pool.remove(&transaction.id());
+        let taken = pool.candidates(100, 2 * size + size / 2);
+        served.extend(accounts(&taken.transactions));
+        pool.serve(&taken);
+        for id in ids(&taken) {
+            pool.remove(&id);
         }
     }
-    let expected: Vec<Address> = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5].map(address).to_vec();
-    assert_eq!(served, expected);
+    let expected: Vec<Address> = [1, 2, 3, 4, 1, 5, 2, 3, 4, 5].map(address).to_vec();
+    assert_eq!(served, expected, "in a block, who came first stands first");
+}
+
+/// One may spend what another brings, so who came first stands first, whosever turn it is.
+#[test]
+fn candidates_stand_in_the_order_of_arrival() {
+    let mut pool = pool(100, 10);
+    let order = [9, 1, 9, 5, 1, 9];
+    let arrived: Vec<TransactionId> = order
+        .iter()
+        .zip(0..)
+        .map(|(account, nonce)| {
+            let made = transaction(*account, nonce, 1);
+            let id = made.id();
+            pass(&mut pool, Time::ZERO, *account, made).unwrap();
+            id
+        })
+        .collect();
+    assert_eq!(ids(&offer(&pool, 100)), arrived);
+    // Which ones there is room for is decided by turns.
+    let four = ids(&offer(&pool, 4));
+    assert_eq!(four, [arrived[0], arrived[1], arrived[3], arrived[4]]);
+}
+
+#[test]
+fn what_is_parked_is_offered_to_nobody_and_is_no_work() {
+    let mut pool = pool(100, 10);
+    let promised = transaction(1, 0, 1);
+    let passing = transaction(1, 1, 1);
+    let (id, other) = (promised.id(), passing.id());
+    promise(&mut pool, 1, promised).unwrap();
+    pass(&mut pool, Time::ZERO, 1, passing).unwrap();
+    pool.forward(Time::ZERO, 10, usize::MAX);
+    assert!(pool.has_forwarded());
+    pool.park(&id);
+    pool.park(&other);
+    check(&pool);
+    assert!(pool.contains(&id), "a promise stays");
+    assert!(!pool.contains(&other), "what others keep does not");
+    assert!(!pool.has_forwarded() && pool.next_forward().is_none());
+    assert!(ids(&offer(&pool, 10)).is_empty());
+    assert_eq!(pool.parked(None, 10).len(), 1);
+    assert!(pool.parked(Some(id), 10).is_empty());
+    pool.unpark(Time::from_millis(7), &id);
+    check(&pool);
+    assert_eq!(pool.next_forward(), Some(Time::from_millis(7)));
+    assert_eq!(ids(&offer(&pool, 10)), [id]);
+}
+
+/// What members sent gives way to a promise, however few of it each of them has.
+#[test]
+fn a_pool_full_of_others_has_room_for_a_client() {
+    let mut pool = pool(64, 64);
+    for account in 0..64 {
+        pass(&mut pool, Time::ZERO, account, transaction(account, 0, 1)).unwrap();
+    }
+    let refused = pass(&mut pool, Time::ZERO, 100, transaction(100, 0, 1));
+    assert_eq!(refused, Err(Refusal::PoolFull));
+    for nonce in 0..32 {
+        assert_eq!(promise(&mut pool, 100, transaction(100, nonce, 1)), Ok(()));
+        check(&pool);
+    }
 }
 
 #[test]
@@ -368,7 +456,13 @@ impl Model {
 
     fn check_promise(&self, config: &PoolConfig, account: &Address) -> Outcome {
         let own = self.count(Some(account), Standing::Promised);
-        if own < config.count_max - self.count(None, Standing::Promised) {
+        let left = config.count_max - self.count(None, Standing::Promised);
+        let most = if left <= config.count_max / 8 {
+            1
+        } else {
+            left
+        };
+        if left > 0 && own < most {
             return Ok(());
         }
         Err(match own {
@@ -399,10 +493,13 @@ impl Model {
                 .iter()
                 .map(|(owner, ..)| (self.count(Some(owner), Standing::Passing), owner.clone()))
                 .max();
-            let Some((length, longest)) = longest.filter(|(length, _)| *length > own + 1) else {
+            let shorter = match standing {
+                Standing::Promised => 0,
+                Standing::Passing => own + 1,
+            };
+            let Some((_, longest)) = longest.filter(|(length, _)| *length > shorter) else {
                 return Err(Refusal::PoolFull);
             };
-            assert!(length > 0);
             let newest = self
                 .waiting
                 .iter()
@@ -428,8 +525,9 @@ impl Model {
         Ok(true)
     }
 
-    /// One of each account in turn, the accounts in the order of their names.
-    fn candidates(&self, count_max: usize) -> Vec<TransactionId> {
+    /// One of each account in turn, the accounts in the order of their names; then in the order of
+    /// arrival. With them comes whose turn was the last.
+    fn candidates(&self, count_max: usize) -> (Vec<TransactionId>, Option<Address>) {
         let owners: BTreeSet<&Address> = self.waiting.iter().map(|(owner, ..)| owner).collect();
         let (early, late): (Vec<&Address>, Vec<&Address>) = owners
             .into_iter()
@@ -439,11 +537,18 @@ impl Model {
         for round in 0..self.waiting.len() {
             for owner in &order {
                 let of_owner = self.waiting.iter().filter(|(found, ..)| found == *owner);
-                chosen.extend(of_owner.map(|(_, id, _)| *id).nth(round));
+                chosen.extend(
+                    of_owner
+                        .map(|(owner, id, _)| (*id, owner.clone()))
+                        .nth(round),
+                );
             }
         }
         chosen.truncate(count_max);
-        chosen
+        let last = chosen.last().map(|(_, owner)| owner.clone());
+        let is_chosen = |id: &TransactionId| chosen.iter().any(|(chosen, _)| chosen == id);
+        let arrived = self.waiting.iter().map(|(_, id, _)| *id);
+        (arrived.filter(is_chosen).collect(), last)
     }
 }
 
@@ -451,7 +556,7 @@ impl Model {
 enum Step {
     Pass { account: u8, nonce: u64 },
     Promise { account: u8, nonce: u64 },
-    Block { offered: usize, room: usize },
+    Block { room: usize },
     Forget { nonce_below: u64 },
     Forward { count: usize },
 }
@@ -462,7 +567,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0_u64..40).prop_map(|nonce| Step::Pass { account: 0, nonce }),
         6 => (1_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Pass { account, nonce }),
         4 => (0_u8..5, 0_u64..40).prop_map(|(account, nonce)| Step::Promise { account, nonce }),
-        2 => (1_usize..12, 1_usize..6).prop_map(|(offered, room)| Step::Block { offered, room }),
+        2 => (1_usize..6).prop_map(|room| Step::Block { room }),
         1 => (0_u64..10).prop_map(|nonce_below| Step::Forget { nonce_below }),
         1 => (1_usize..4).prop_map(|count| Step::Forward { count }),
     ];
@@ -503,18 +608,15 @@ proptest! {
                         prop_assert_eq!(promise(&mut pool, account, made), expected);
                     }
                 }
-                Step::Block { offered, room } => {
-                    let candidates = pool.candidates(offered);
-                    let ids: Vec<TransactionId> = candidates.iter().map(|made| made.id()).collect();
-                    prop_assert_eq!(&ids, &model.candidates(offered));
-                    let taken = &candidates[..room.min(candidates.len())];
-                    if let Some(last) = taken.last() {
-                        pool.serve(&last.id());
-                        model.turn = Some(last.transaction().signer.clone());
-                    }
-                    for made in taken {
-                        pool.remove(&made.id());
-                        model.waiting.retain(|(_, id, _)| *id != made.id());
+                Step::Block { room } => {
+                    let candidates = offer(&pool, room);
+                    let (expected, last) = model.candidates(room);
+                    prop_assert_eq!(ids(&candidates), expected);
+                    pool.serve(&candidates);
+                    model.turn = last.or(model.turn);
+                    for id in ids(&candidates) {
+                        pool.remove(&id);
+                        model.waiting.retain(|(_, known, _)| *known != id);
                     }
                 }
                 Step::Forget { nonce_below } => {
@@ -558,10 +660,9 @@ proptest! {
                     *nonce += 1;
                 }
             }
-            let candidates = pool.candidates(1_000);
-            let taken = &candidates[..room];
-            pool.serve(&taken[room - 1].id());
-            for made in taken {
+            let taken = offer(&pool, room);
+            pool.serve(&taken);
+            for made in &taken.transactions {
                 let account = (0..members).find(|n| address(*n) == made.transaction().signer);
                 served[usize::from(account.unwrap())] += 1;
                 pool.remove(&made.id());

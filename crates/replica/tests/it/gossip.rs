@@ -1,7 +1,8 @@
 //! Where transactions go before a block has them, and what clients are told.
 
 use crate::federation::{
-    Envelope, Federation, address, amount, genesis, key, lock, sign, transfer, with_junk_signature,
+    Envelope, Federation, address, amount, genesis, key, lock, member_signer, sign, transfer,
+    with_junk_signature,
 };
 use polity_ledger::{Command, Inadmissible, Rejection, SignedTransaction};
 use polity_replica::{Admission, Config, Effect, Frame, Input, PoolConfig, Record, Refusal};
@@ -546,4 +547,77 @@ fn small_blocks_serve_all_accounts_in_turn() {
             "each account once before any has a second turn"
         );
     }
+}
+
+/// A payer that cannot pay the fee just now may be able to later: the promise waits, is no work, and
+/// is kept through a restart.
+#[test]
+fn fb_15_a_promise_whose_payer_cannot_pay_waits() {
+    let mut genesis = genesis();
+    genesis.ledger.parameters.fee_flat = amount("1");
+    genesis.ledger.accounts[2].balance = amount("1.5");
+    let mut federation = Federation::of(genesis);
+    let at = follower(&federation);
+    // Carol can pay for each of them alone.
+    let first = federation.transfer("carol@thor", "bob@sprout", "0.1");
+    let second = federation.transfer("carol@thor", "bob@sprout", "0.2");
+    for transaction in [&first, &second] {
+        federation.submit(at, transaction);
+        assert_eq!(federation.answer(at), Ok(Admission::Pending));
+    }
+    let is_decided = |federation: &Federation, id| {
+        let ledger = federation.nodes[at].replica.ledger();
+        ledger.receipt(&id).is_some()
+    };
+    federation.run(2_000);
+    let waiting: Vec<bool> = [&first, &second]
+        .map(|t| !is_decided(&federation, t.id()))
+        .to_vec();
+    assert_eq!(waiting.iter().filter(|waits| **waits).count(), 1);
+    let late = if waiting[0] { &first } else { &second };
+    assert!(federation.nodes[at].replica.pool().contains(&late.id()));
+    // It makes nobody change the view.
+    federation.run(30_000);
+    let view = federation.nodes[at].replica.machine().view();
+    assert_eq!(view, View::ZERO);
+    federation.restart(at);
+    assert!(federation.nodes[at].replica.pool().contains(&late.id()));
+    federation.run(5_000);
+    assert!(!is_decided(&federation, late.id()));
+    let funding = federation.transfer("alice@thor", "carol@thor", "10");
+    federation.submit(0, &funding);
+    federation.settle(&funding);
+    federation.settle(late);
+    assert_eq!(federation.balance(at, "bob@sprout")[0], "500.3");
+}
+
+/// Promises of long ago do not fill the memory of a replica that starts.
+#[test]
+fn fb_15_promises_that_expired_are_not_restored() {
+    let mut federation = Federation::new();
+    let at = follower(&federation);
+    let first = federation.transfer("alice@thor", "bob@sprout", "1");
+    federation.submit(at, &first);
+    federation.settle(&first);
+    let mut journal = federation.nodes[at].journal.clone();
+    let height = federation.height();
+    let chain = federation.nodes[at].replica.chain().id();
+    let mut restorer = federation.restorer();
+    for record in journal.drain(..) {
+        restorer.record(record).unwrap();
+    }
+    for (nonce, valid_until) in [(1, height), (2, height.next())] {
+        let mut content = federation.transfer("alice@thor", "bob@sprout", "2");
+        let mut changed = content.transaction().clone();
+        changed.valid_until = valid_until;
+        changed.nonce = 1_000 + nonce;
+        content = sign(changed, &["alice@thor"]);
+        assert_eq!(content.transaction().chain, chain);
+        let bytes = polity_consensus::fbpbft::TransactionBytes::new(content.encode());
+        restorer.record(Record::Pooled(bytes)).unwrap();
+    }
+    let replica = restorer
+        .finish(Config::default(), member_signer(at as u32))
+        .unwrap();
+    assert_eq!(replica.pool().len(), 1);
 }
