@@ -14,12 +14,16 @@ use polity_consensus::fbpbft::{self, Decided, Message};
 use polity_replica::{Committed, Frame, Record, Snapshot};
 use polity_types::{Height, ReplicaId, wire};
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Tasks that wait to be written, at most; then the driver waits.
 const TASKS_MAX: usize = 256;
+
+/// The index is durable up to so long ago: how far it is shows whether a journal is the newest one.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Members' requests for blocks that wait, at most; further ones are dropped, and asked again.
 const REQUESTS_MAX: usize = 64;
@@ -43,6 +47,8 @@ pub enum Task {
     },
     /// The whole state.
     Snapshot(Box<Snapshot>),
+    /// No snapshot can be trusted: the state was another one than the committee's.
+    ForgetSnapshots,
 }
 
 /// Why nothing more can be kept.
@@ -152,7 +158,18 @@ impl Archive {
 }
 
 fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreError> {
-    while let Ok(first) = tasks.recv() {
+    let mut flushed = Instant::now();
+    loop {
+        let first = match tasks.recv_timeout(FLUSH_EVERY) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                if store.is_pending() {
+                    store.flush()?;
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // Whatever waits goes into one commit.
         let mut batch = vec![first];
         batch.extend(tasks.try_iter().take(TASKS_MAX));
@@ -169,9 +186,14 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
                     store.put_snapshot(height, encode_snapshot(*snapshot))?;
                     tracing::info!(%height, "snapshot stored");
                 }
+                Task::ForgetSnapshots => store.forget_snapshots()?,
             }
         }
         put_blocks(store, hub, &blocks)?;
+        if store.is_pending() && flushed.elapsed() >= FLUSH_EVERY {
+            store.flush()?;
+            flushed = Instant::now();
+        }
     }
     hub.close();
     store.flush()

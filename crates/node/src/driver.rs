@@ -356,7 +356,14 @@ impl<F: FileLayer> Driver<F> {
                         bytes: polity_types::wire::encode(&evidence),
                     })?;
                 }
-                Effect::Halt(halt) => return Err(DriverError::Halt(halt)),
+                Effect::Halt(halt) => {
+                    if matches!(halt, Halt::Diverged { .. }) {
+                        // A snapshot may be what led astray; the next start goes without.
+                        self.archive.put(Task::ForgetSnapshots)?;
+                        self.archive.finish()?;
+                    }
+                    return Err(DriverError::Halt(halt));
+                }
             }
         }
         if wants_snapshot {

@@ -314,7 +314,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         config.check(&genesis)?;
         write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
-        create_journal(&node, &genesis)?;
+        create_journal(&node, &genesis, config.check(&genesis)?.id)?;
         nodes.push(node);
     }
     Ok(Founded {
@@ -464,12 +464,12 @@ pub fn nodes_in(directory: &Path) -> Result<Vec<PathBuf>, FederationError> {
 }
 
 /// Begins the journal of a new node, so that a missing one can only be a lost one.
-fn create_journal(node: &Path, genesis: &Genesis) -> Result<(), FederationError> {
+fn create_journal(node: &Path, genesis: &Genesis, own: ReplicaId) -> Result<(), FederationError> {
     let lock = DirectoryLock::acquire(node)?;
     let chain = genesis
         .chain()
         .map_err(polity_replica::GenesisError::from)?;
-    Journal::open_in(&lock, chain.id(), |_, _| {})?;
+    Journal::open_in(&lock, chain.id(), own, |_, _| {})?;
     Ok(())
 }
 

@@ -339,6 +339,7 @@ fn recover_from_disk(prepared: &Prepared) -> Result<(Arc<Store>, Recovered<DiskF
     let basis = Basis {
         genesis: &prepared.genesis,
         config: prepared.config.replica_config(),
+        own: prepared.own,
         signer: prepared.key.signer().clone(),
         verifier: verifier(&prepared.genesis),
         index_seed: Seed::new(seed),

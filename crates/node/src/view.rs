@@ -150,7 +150,8 @@ pub struct Lock {
 /// `GET /v1/accounts/{address}/locks`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locks {
-    /// Open locks from and to the account, in the order in which they expire.
+    /// Open locks from and to the account, in the order in which they expire. A page may be short and
+    /// still have a next one.
     pub locks: Vec<Lock>,
     /// What to ask for as `after` to get the next ones; absent if these were the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

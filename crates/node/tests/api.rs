@@ -396,13 +396,31 @@ fn answers_fit_each_other() {
     let open: view::Locks = client.get("/v1/accounts/alice@solo/locks").unwrap();
     assert_eq!((open.locks, open.next), (vec![shown.clone()], None));
     // A page may be full before the walk is over; the next one begins behind it.
-    let next = format!("{}-{lock_id}", shown.expires.as_millis());
-    let path = format!("/v1/accounts/bob@solo/locks?limit=1&after={next}");
-    let behind: view::Locks = client.get(&path).unwrap();
-    assert_eq!((behind.locks, behind.next), (vec![], None));
+    let command = Command::Lock {
+        from: address("alice@solo"),
+        to: address("bob@solo"),
+        amount: Amount::from_atp(1),
+        expires: shown.expires.saturating_add(Duration::from_secs(1)),
+    };
+    let later = signed(&cluster, "alice@solo", command);
+    submit(&mut client, &later).unwrap();
+    wait_final(&mut client, later.id(), PATIENCE).unwrap();
+    let page = |client: &mut Client, query: &str| -> view::Locks {
+        let path = format!("/v1/accounts/bob@solo/locks?limit=1{query}");
+        client.get(&path).unwrap()
+    };
+    let first = page(&mut client, "");
+    assert_eq!(first.locks, [shown.clone()]);
+    let second = page(&mut client, &format!("&after={}", first.next.unwrap()));
+    assert_eq!(second.locks.len(), 1);
+    assert_eq!(second.locks[0].amount, Amount::from_atp(1));
+    let rest = second
+        .next
+        .map(|next| page(&mut client, &format!("&after={next}")));
+    assert!(rest.is_none_or(|rest| rest.locks.is_empty()));
     let account: view::Account = client.get("/v1/accounts/alice@solo").unwrap();
-    assert_eq!(account.available, Amount::from_atp(800));
-    assert_eq!(account.locked, Amount::from_atp(200));
+    assert_eq!(account.available, Amount::from_atp(799));
+    assert_eq!(account.locked, Amount::from_atp(201));
 
     let block: view::Block = client
         .get(&format!("/v1/blocks/{}", commit.height))
@@ -418,7 +436,7 @@ fn answers_fit_each_other() {
     block.finality.verify(&chain, &verifier).unwrap();
     let proof: AccountProof = client.get("/v1/accounts/alice@solo/proof").unwrap();
     let (proven, _) = proof.verify(&chain, &verifier).unwrap();
-    assert_eq!(proven.locked, Amount::from_atp(200));
+    assert_eq!(proven.locked, Amount::from_atp(201));
     let proof: polity_replica::proof::LockProof =
         client.get(&format!("/v1/locks/{lock_id}/proof")).unwrap();
     assert_eq!(proof.verify(&chain, &verifier).unwrap().0.id, lock_id);

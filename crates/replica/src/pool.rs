@@ -195,6 +195,11 @@ impl Pool {
         self.by_id.is_empty()
     }
 
+    /// Whether everything that waits is parked: no block could be made of it now.
+    pub fn is_idle(&self) -> bool {
+        self.by_id.len() == self.parked.len()
+    }
+
     /// Bytes of the waiting transactions, encoded.
     pub fn bytes(&self) -> usize {
         self.bytes

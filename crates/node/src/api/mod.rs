@@ -92,7 +92,7 @@ impl Gate {
             meters,
             requests: Semaphore::new(config.requests_max),
             streams: Arc::new(Semaphore::new(config.streams_max)),
-            walks: Semaphore::new(2),
+            walks: Semaphore::new(8),
         })
     }
 

@@ -28,6 +28,9 @@ const LOCKS_MAX: usize = 1_000;
 /// Open locks that one question to the driver looks at: a fraction of a millisecond.
 const LOCKS_SCANNED_MAX: usize = 4_096;
 
+/// Questions to the driver for one page. A page may then be short and still have a next one.
+const LOCKS_QUESTIONS_MAX: usize = 64;
+
 type Answer<T> = Result<Json<T>, ApiError>;
 
 fn address(text: &str) -> Result<Address, ApiError> {
@@ -98,10 +101,10 @@ pub(super) async fn account_locks(
     }
     let mut after = page.after.as_deref().map(cursor).transpose()?;
     let service = gate.service()?;
-    // Walks take turns, so that they leave the driver to its replica.
-    let _turn = gate.walks.acquire().await.map_err(|_| ApiError::busy())?;
+    // Few walk at a time, and none for long, so that they leave the driver to its replica.
+    let _turn = gate.walks.try_acquire().map_err(|_| ApiError::busy())?;
     let mut locks = Vec::new();
-    loop {
+    for question in 1.. {
         let wanted = page.limit - locks.len();
         let of = address.clone();
         let found = service
@@ -114,13 +117,14 @@ pub(super) async fn account_locks(
             .ok_or_else(no_account)?;
         locks.extend(found.locks.into_iter().map(view::Lock::from));
         after = found.next;
-        if after.is_none() || locks.len() >= page.limit {
-            return Ok(Json(view::Locks {
-                locks,
-                next: after.map(|at| format!("{}-{}", at.expires.as_millis(), at.id)),
-            }));
+        if after.is_none() || locks.len() >= page.limit || question >= LOCKS_QUESTIONS_MAX {
+            break;
         }
     }
+    Ok(Json(view::Locks {
+        locks,
+        next: after.map(|at| format!("{}-{}", at.expires.as_millis(), at.id)),
+    }))
 }
 
 /// A place in a walk over locks, as an earlier page named it.

@@ -14,7 +14,7 @@ use polity_consensus::fbpbft::TransactionBytes;
 use polity_ledger::{ReceiptProof, SignedTransaction, TransactionId};
 use polity_replica::Admission;
 use polity_replica::proof::{FinalityProof, TransactionProof};
-use polity_types::wire;
+use polity_types::{Height, wire};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,11 @@ use tokio::time::Instant;
 
 /// Transactions in one request, at most.
 pub const LIST_MAX: usize = 4_096;
+
+/// How long the index may be behind the ledger before a question is answered with 503.
+const INDEX_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two looks into an index that is behind.
+const INDEX_PAUSE: Duration = Duration::from_millis(5);
 
 /// Longest wait for a receipt in milliseconds.
 const WAIT_MAX_MS: u64 = 60_000;
@@ -238,10 +243,12 @@ async fn look_up(
 ) -> Result<Option<Transaction>, ApiError> {
     // The pool first: what was refused for now may have been sent again, and then it waits,
     // whatever an older block says.
-    let (is_waiting, latest) = service
+    let (is_waiting, latest, height) = service
         .ask(move |view| {
             let replica = &*view.replica;
-            (replica.pool().contains(&id), replica.ledger().receipt(&id))
+            let height = replica.tip().parent.height;
+            let waits = replica.pool().contains(&id);
+            (waits, replica.ledger().receipt(&id), height)
         })
         .await?;
     if is_waiting {
@@ -252,11 +259,22 @@ async fn look_up(
             proof: None,
         }));
     }
-    let blocks = Arc::clone(&service.blocks);
-    let found = tokio::task::spawn_blocking(move || find(&blocks, id))
-        .await
-        .map_err(|_| ApiError::stopping())??;
-    // The index may be a moment behind the ledger.
+    // It may have been refused for now in a block that the index does not know yet.
+    let until = Instant::now() + INDEX_WAIT;
+    let found = loop {
+        let blocks = Arc::clone(&service.blocks);
+        let (found, indexed) = tokio::task::spawn_blocking(move || find(&blocks, id))
+            .await
+            .map_err(|_| ApiError::stopping())??;
+        // A receipt in the ledger is the newest there is.
+        if indexed >= height || latest.is_some() {
+            break found;
+        }
+        if Instant::now() >= until {
+            return Err(ApiError::busy());
+        }
+        tokio::time::sleep(INDEX_PAUSE).await;
+    };
     let is_current = |found: &Transaction| {
         let shown = found.receipt.as_ref().map(|receipt| receipt.height);
         latest.is_none_or(|latest| shown == Some(latest.height))
@@ -271,7 +289,17 @@ async fn look_up(
     }))
 }
 
+/// What the index says of a transaction, and up to which height it says all.
 fn find(
+    blocks: &crate::archive::Blocks,
+    id: TransactionId,
+) -> Result<(Option<Transaction>, Height), ApiError> {
+    let indexed = blocks.store().last_height();
+    let indexed = indexed.map_err(|error| ApiError::storage(&error))?;
+    Ok((find_indexed(blocks, id)?, indexed.unwrap_or(Height::ZERO)))
+}
+
+fn find_indexed(
     blocks: &crate::archive::Blocks,
     id: TransactionId,
 ) -> Result<Option<Transaction>, ApiError> {

@@ -11,7 +11,7 @@ use polity_replica::{
     Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
     transaction_id,
 };
-use polity_types::{Height, Seed, wire};
+use polity_types::{Height, ReplicaId, Seed, wire};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,6 +86,8 @@ pub struct Basis<'a> {
     pub genesis: &'a Genesis,
     /// Parameters of the replica.
     pub config: Config,
+    /// Its number among the members.
+    pub own: ReplicaId,
     /// The node's key.
     pub signer: Ed25519Signer,
     /// The predicate of signatures.
@@ -96,8 +98,10 @@ pub struct Basis<'a> {
 
 /// Reads the journal, brings the index up to date and builds the replica.
 ///
-/// Nothing in the journal is changed before it is known to be the newest one of this node: an index
-/// that has seen more than the journal holds says that it is not (FB-15).
+/// Nothing in the journal is changed before it is known to be this node's, and as new as its index
+/// says: an index that has seen more than the journal holds shows that it is an older one (FB-15). The
+/// index is durable up to about a second before a power failure, and it may be lost; so an operator
+/// who puts an old journal back just then is not found out.
 pub fn recover<F: FileLayer>(
     file: F,
     store: &Store,
@@ -111,7 +115,11 @@ pub fn recover<F: FileLayer>(
         Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
         result => result?,
     };
-    store.bind(&reader.identity())?;
+    reader.check_owner(basis.own)?;
+    // What a killed process left with the system alone must not vanish when the index already names
+    // it.
+    reader.sync()?;
+    store.check_bound(&reader.identity())?;
     let indexed = store.last_height()?.unwrap_or(Height::ZERO);
     let mut from_snapshot = None;
     if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {
@@ -145,7 +153,10 @@ pub fn recover<F: FileLayer>(
             indexed: indexed.max(replay.snapshot),
         });
     }
+    store.bind(&reader.identity())?;
     replay.put_batch()?;
+    // From here on the index says durably how far this node was.
+    store.flush()?;
     Ok(Recovered {
         replica: replay.restorer.finish(basis.config, basis.signer)?,
         journal: reader.resume(&found)?,

@@ -17,6 +17,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// The replica whose host this is.
+const OWN: ReplicaId = ReplicaId::new(0);
+
 /// Something that happened to the first replica.
 #[derive(Clone, Debug)]
 enum Step {
@@ -316,7 +319,7 @@ impl FileLayer for MemoryFile {
 
 fn open(story: &Story, file: MemoryFile) -> Journal<MemoryFile> {
     let chain = story.founded.genesis.chain().unwrap().id();
-    Journal::open(file, chain, |_, _| {}).unwrap().0
+    Journal::open(file, chain, OWN, |_, _| {}).unwrap().0
 }
 
 /// The bytes of an empty journal, as `init` leaves it.
@@ -374,10 +377,15 @@ fn the_host_gives_the_effects_of_a_bare_replica() {
 
         let mut records = Vec::new();
         let chain = story.founded.genesis.chain().unwrap().id();
-        Journal::open(file.after_crash(Loss::Everything), chain, |_, payload| {
-            let record: Record = wire::decode(payload, 1 << 24).unwrap();
-            records.push(Effect::Persist(record));
-        })
+        Journal::open(
+            file.after_crash(Loss::Everything),
+            chain,
+            OWN,
+            |_, payload| {
+                let record: Record = wire::decode(payload, 1 << 24).unwrap();
+                records.push(Effect::Persist(record));
+            },
+        )
         .unwrap();
         assert_eq!(records, persisted, "batches of {batch}");
     }
@@ -444,6 +452,7 @@ fn what_was_said_before_a_crash_survives_it() {
         let basis = Basis {
             genesis: &story.founded.genesis,
             config: Config::default(),
+            own: OWN,
             signer: story.keys[0].signer().clone(),
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(8),
@@ -532,6 +541,7 @@ fn a_lost_journal_is_no_fresh_start() {
     let basis = Basis {
         genesis: &story.founded.genesis,
         config: Config::default(),
+        own: OWN,
         signer: story.keys[0].signer().clone(),
         verifier: Ed25519Verifier::default(),
         index_seed: Seed::from_number(8),
@@ -545,6 +555,7 @@ impl Story {
         Basis {
             genesis: &self.founded.genesis,
             config: Config::default(),
+            own: OWN,
             signer: self.keys[0].signer().clone(),
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(seed),
@@ -628,7 +639,7 @@ impl Lived {
         let file = self.file.after_crash(Loss::Nothing);
         let bytes = file.0.borrow().durable.clone();
         let mut records = Vec::new();
-        Journal::open(file, chain, |offset, payload| {
+        Journal::open(file, chain, OWN, |offset, payload| {
             records.push((offset, wire::decode(payload, 1 << 24).unwrap()));
         })
         .unwrap();
@@ -666,7 +677,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     )
     .unwrap();
     let file = lived.file.after_crash(Loss::Nothing);
-    Journal::open(file, chain.id(), |_, payload| {
+    Journal::open(file, chain.id(), OWN, |_, payload| {
         restorer
             .record(wire::decode(payload, 1 << 24).unwrap())
             .unwrap();
@@ -740,6 +751,69 @@ fn fb_15_a_foreign_journal_is_refused() {
         result,
         Err(RecoverError::Store(crate::store::StoreError::OtherJournal))
     ));
+}
+
+/// An index that says where blocks are in another file than the journal beside it.
+#[test]
+fn fb_15_an_index_with_other_places_is_refused() {
+    let story = Story::new();
+    let lived = Lived::through(&story, 0);
+    let chain = story.founded.genesis.chain().unwrap().id();
+    let scratch = Scratch::new();
+    let index = Store::open(&scratch.path().join("index"), chain).unwrap();
+    let height = Height::new(1);
+    let mut entry = lived.index.block(height).unwrap().unwrap();
+    entry.block_offset += 1;
+    index.put_block(height, &entry, &[]).unwrap();
+    let file = lived.file.after_crash(Loss::Nothing);
+    let result = recover(file, &index, story.basis(9));
+    assert!(matches!(
+        result,
+        Err(RecoverError::Store(crate::store::StoreError::OtherJournal))
+    ));
+    // It was not bound to the journal that it does not fit.
+    assert!(!index.check_bound(&[0; 16]).unwrap());
+}
+
+#[test]
+fn fb_15_the_journal_of_another_member_is_refused() {
+    let story = Story::new();
+    let lived = Lived::through(&story, 0);
+    let file = lived.file.after_crash(Loss::Nothing);
+    let mut basis = story.basis(9);
+    basis.own = ReplicaId::new(1);
+    basis.signer = story.keys[1].signer().clone();
+    let scratch = Scratch::new();
+    let chain = story.founded.genesis.chain().unwrap().id();
+    let index = Store::open(&scratch.path().join("index"), chain).unwrap();
+    let result = recover(file, &index, basis);
+    assert!(matches!(
+        result,
+        Err(RecoverError::Journal(JournalError::OtherMember { .. }))
+    ));
+}
+
+/// What a killed process left with the system is durable before the index names it, so a power
+/// failure during recovery takes nothing back.
+#[test]
+fn a_recovery_that_loses_power_can_be_repeated() {
+    let story = Story::new();
+    let chain = story.founded.genesis.chain().unwrap().id();
+    let lived = Lived::through(&story, 0);
+    let (bytes, records) = lived.journal(&story);
+    for (cut, _) in records.iter().skip(1).step_by(5) {
+        let cut = usize::try_from(*cut).unwrap();
+        let file = MemoryFile::new(bytes[..cut].to_vec());
+        file.0.borrow_mut().pending = bytes[cut..].to_vec();
+        let scratch = Scratch::new();
+        let path = scratch.path().join("index");
+        let index = Store::open(&path, chain).unwrap();
+        recover(file.clone(), &index, story.basis(9)).unwrap();
+        let survived = file.after_crash(Loss::Everything);
+        assert_eq!(survived.0.borrow().durable, bytes);
+        let again = recover(survived, &index, story.basis(9)).unwrap();
+        assert_eq!(again.replica.tip(), lived.host.replica().tip());
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Bytes of a journal.
 //!
 //! ```text
-//! header  magic 8 | version u32 | zero u32 | chain 32 | salt 16 | checksum 8        72 bytes
+//! header  magic 8 | version u32 | replica u32 | chain 32 | salt 16 | checksum 8        72 bytes
 //! record  length u32 | pending u32 | sequence u64 | checksum 8 | payload       24 + length
 //! ```
 //!
@@ -11,7 +11,7 @@
 
 use super::JournalError;
 use polity_crypto::{Preimage, domain};
-use polity_types::ChainId;
+use polity_types::{ChainId, ReplicaId};
 
 const MAGIC: [u8; 8] = *b"POLITYJ\0";
 const VERSION: u32 = 1;
@@ -27,10 +27,11 @@ pub const SALT_BYTES: usize = 16;
 /// Makes records of one file unlike those of any other.
 pub(super) type Salt = [u8; SALT_BYTES];
 
-pub(super) fn encode_header(chain: ChainId, salt: &Salt) -> [u8; HEADER_BYTES] {
+pub(super) fn encode_header(chain: ChainId, owner: ReplicaId, salt: &Salt) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    out[12..16].copy_from_slice(&owner.get().to_le_bytes());
     out[16..48].copy_from_slice(chain.as_bytes());
     out[48..64].copy_from_slice(salt);
     let checksum = header_checksum(&out);
@@ -38,11 +39,11 @@ pub(super) fn encode_header(chain: ChainId, salt: &Salt) -> [u8; HEADER_BYTES] {
     out
 }
 
-/// Checks a header, and returns its salt.
+/// Checks a header, and returns whose journal it is and its salt.
 pub(super) fn decode_header(
     bytes: &[u8; HEADER_BYTES],
     chain: ChainId,
-) -> Result<Salt, JournalError> {
+) -> Result<(ReplicaId, Salt), JournalError> {
     if bytes[..8] != MAGIC {
         return Err(JournalError::NotAJournal);
     }
@@ -63,7 +64,7 @@ pub(super) fn decode_header(
     }
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&bytes[48..64]);
-    Ok(salt)
+    Ok((ReplicaId::new(u32_at(bytes, 12)), salt))
 }
 
 /// What stands before a payload.

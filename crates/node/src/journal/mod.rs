@@ -50,7 +50,7 @@ pub use layer::{DiskFile, FileLayer};
 use crate::lock::DirectoryLock;
 pub use format::SALT_BYTES;
 use format::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, Salt};
-use polity_types::ChainId;
+use polity_types::{ChainId, ReplicaId};
 use scan::{Window, record_at, scan};
 use std::io;
 use std::path::Path;
@@ -101,6 +101,16 @@ pub enum JournalError {
         expected: ChainId,
         /// The chain of the file.
         found: ChainId,
+    },
+    /// The file holds the votes of another member.
+    #[error(
+        "the journal is that of replica {found}, not {expected}; check that this is the right data directory"
+    )]
+    OtherMember {
+        /// The member of the configuration.
+        expected: ReplicaId,
+        /// The member of the file.
+        found: ReplicaId,
     },
     /// A record that was durable does not hold.
     #[error(
@@ -173,30 +183,33 @@ impl Journal<DiskFile> {
     pub fn open_in(
         directory: &DirectoryLock,
         chain: ChainId,
+        owner: ReplicaId,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<(Self, Recovery), JournalError> {
         let path = directory.path().join(FILE_NAME);
         let file = DiskFile::open_or_create(&path).map_err(JournalError::write)?;
-        Self::open(file, chain, visit)
+        Self::open(file, chain, owner, visit)
     }
 }
 
 impl<F: FileLayer> Journal<F> {
-    /// Opens a journal and calls `visit` with offset and payload of each record, in order. When this
-    /// fails, what was visited before is not to be relied on.
+    /// Opens the journal of a replica, or begins one, and calls `visit` with offset and payload of each
+    /// record, in order. When this fails, what was visited before is not to be relied on.
     ///
     /// A torn tail is cut off. Everything found is durable when this returns.
     pub fn open(
         mut file: F,
         chain: ChainId,
+        owner: ReplicaId,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<(Self, Recovery), JournalError> {
         let length = file.length().map_err(JournalError::read)?;
         let is_new = is_unborn(&mut file, length)?;
         if is_new {
-            create(&mut file, chain)?;
+            create(&mut file, chain, owner)?;
         }
         let mut reader = Reader::open(file, chain)?;
+        reader.check_owner(owner)?;
         let found = reader.scan(visit)?;
         let journal = reader.resume(&found)?;
         let recovery = Recovery {
@@ -277,6 +290,7 @@ impl<F: FileLayer> Journal<F> {
 pub struct Reader<F = DiskFile> {
     file: F,
     chain: ChainId,
+    owner: ReplicaId,
     salt: Salt,
 }
 
@@ -301,8 +315,13 @@ impl<F: FileLayer> Reader<F> {
         if read < HEADER_BYTES {
             return Err(JournalError::NotAJournal);
         }
-        let salt = format::decode_header(&header, chain)?;
-        Ok(Self { file, chain, salt })
+        let (owner, salt) = format::decode_header(&header, chain)?;
+        Ok(Self {
+            file,
+            chain,
+            owner,
+            salt,
+        })
     }
 
     /// The payload of the record that starts at `offset`.
@@ -321,6 +340,22 @@ impl<F: FileLayer> Reader<F> {
             torn_tail_bytes: scan.torn_tail_bytes,
             is_new: false,
         })
+    }
+
+    /// Makes sure whose votes these are: nobody may go on with those of another member.
+    pub fn check_owner(&self, expected: ReplicaId) -> Result<(), JournalError> {
+        if self.owner == expected {
+            return Ok(());
+        }
+        Err(JournalError::OtherMember {
+            expected,
+            found: self.owner,
+        })
+    }
+
+    /// Makes durable what a process that was killed left with the system.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.file.sync_data().map_err(JournalError::write)
     }
 
     /// What tells this journal from every other, as long as it exists.
@@ -382,11 +417,15 @@ fn is_unborn<F: FileLayer>(file: &mut F, length: u64) -> Result<bool, JournalErr
 }
 
 /// Begins a journal with a fresh salt, durably.
-fn create<F: FileLayer>(file: &mut F, chain: ChainId) -> Result<(), JournalError> {
+fn create<F: FileLayer>(
+    file: &mut F,
+    chain: ChainId,
+    owner: ReplicaId,
+) -> Result<(), JournalError> {
     let mut salt = Salt::default();
     getrandom::fill(&mut salt).map_err(|error| JournalError::Write(io::Error::other(error)))?;
     file.truncate(0).map_err(JournalError::write)?;
-    file.append(&format::encode_header(chain, &salt))
+    file.append(&format::encode_header(chain, owner, &salt))
         .map_err(JournalError::write)?;
     file.sync_data().map_err(JournalError::write)
 }

@@ -33,7 +33,7 @@ pub(super) fn scan<F: FileLayer>(
     let length = file.length().map_err(JournalError::read)?;
     let mut window = Window::new(file, length);
     let header = window.array::<HEADER_BYTES>(0)?;
-    let salt = decode_header(&header.ok_or(JournalError::NotAJournal)?, chain)?;
+    let (_, salt) = decode_header(&header.ok_or(JournalError::NotAJournal)?, chain)?;
     let mut scan = Scan {
         salt,
         records: 0,

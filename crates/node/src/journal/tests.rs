@@ -7,6 +7,7 @@ use rstest::rstest;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+const OWNER: ReplicaId = ReplicaId::new(2);
 const CHAIN: ChainId = ChainId::new([7; 32]);
 
 /// Bytes that a disk writes as one.
@@ -109,7 +110,7 @@ type Opened = (Journal<Disk>, Vec<Vec<u8>>, Recovery);
 fn open(disk: Disk) -> Result<Opened, JournalError> {
     let mut records = Vec::new();
     let mut offsets = Vec::new();
-    let (mut journal, recovery) = Journal::open(disk, CHAIN, |offset, payload| {
+    let (mut journal, recovery) = Journal::open(disk, CHAIN, OWNER, |offset, payload| {
         offsets.push(offset);
         records.push(payload.to_vec());
     })?;
@@ -329,9 +330,14 @@ fn bytes_that_a_peer_chose_do_not_pass_as_a_record() {
 fn another_chain_another_file_and_another_version_are_refused() {
     let (disk, _) = written(&[&[b"one"]]);
     let other = ChainId::new([8; 32]);
-    let error = Journal::open(disk.clone(), other, |_, _| {}).unwrap_err();
+    let error = Journal::open(disk.clone(), other, OWNER, |_, _| {}).unwrap_err();
     assert!(
         matches!(error, JournalError::OtherChain { expected, found } if (expected, found) == (other, CHAIN))
+    );
+    let elsewhere = ReplicaId::new(3);
+    let error = Journal::open(disk.clone(), CHAIN, elsewhere, |_, _| {}).unwrap_err();
+    assert!(
+        matches!(error, JournalError::OtherMember { expected, found } if (expected, found) == (elsewhere, OWNER))
     );
     let noise = [0x55; 200];
     let error = open(Disk::with(&noise)).unwrap_err();
@@ -477,7 +483,7 @@ proptest! {
 fn the_file_is_private_and_locked() {
     let directory = Scratch::new();
     let lock = DirectoryLock::acquire(directory.path()).unwrap();
-    let (mut journal, recovery) = Journal::open_in(&lock, CHAIN, |_, _| {}).unwrap();
+    let (mut journal, recovery) = Journal::open_in(&lock, CHAIN, OWNER, |_, _| {}).unwrap();
     assert!(recovery.is_new);
     let offset = journal.append(b"one").unwrap();
     journal.sync().unwrap();
@@ -496,7 +502,7 @@ fn the_file_is_private_and_locked() {
     }
     drop((journal, lock));
     let lock = DirectoryLock::acquire(directory.path()).unwrap();
-    let (_, recovery) = Journal::open_in(&lock, CHAIN, |_, _| {}).unwrap();
+    let (_, recovery) = Journal::open_in(&lock, CHAIN, OWNER, |_, _| {}).unwrap();
     assert_eq!((recovery.records, recovery.is_new), (1, false));
 }
 
@@ -504,7 +510,7 @@ fn the_file_is_private_and_locked() {
 fn a_torn_tail_of_a_real_file_is_cut() {
     let directory = Scratch::new();
     let lock = DirectoryLock::acquire(directory.path()).unwrap();
-    let (mut journal, _) = Journal::open_in(&lock, CHAIN, |_, _| {}).unwrap();
+    let (mut journal, _) = Journal::open_in(&lock, CHAIN, OWNER, |_, _| {}).unwrap();
     // More than is read ahead, so the walk moves its window.
     for byte in 0..8 {
         journal.append(&vec![byte; 700_000]).unwrap();
@@ -516,7 +522,7 @@ fn a_torn_tail_of_a_real_file_is_cut() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(length - 1).unwrap();
     let mut next = 0;
-    let (mut journal, recovery) = Journal::open_in(&lock, CHAIN, |_, payload| {
+    let (mut journal, recovery) = Journal::open_in(&lock, CHAIN, OWNER, |_, payload| {
         assert!(payload.len() == 700_000 && payload.iter().all(|byte| *byte == next));
         next += 1;
     })

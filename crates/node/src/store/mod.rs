@@ -5,8 +5,9 @@
 //! The journal is the memory of a node; this database only makes it searchable. Blocks are found by
 //! height, transactions by id. Everything in it except evidence can be made again from the journal
 //! (or fetched from another member), so ordinary commits stay in memory and reach the disk with the
-//! next durable one: with each snapshot, with each piece of evidence, and after
-//! [`DURABLE_EVERY_BLOCKS`] blocks at the latest.
+//! next durable one: with each snapshot, with each piece of evidence, after
+//! [`DURABLE_EVERY_BLOCKS`] blocks, and when its writer asks, about once a second. How far it got is
+//! also what tells an older journal from the newest (FB-15), so deleting it costs that.
 //!
 //! # After a crash
 //!
@@ -18,7 +19,7 @@
 //! # What the caller still checks
 //!
 //! The checksums of the database are not cryptographic. A record that is read at an offset from here
-//! is checked by the journal, and a snapshot has to lead to the state root that was certified.
+//! is checked by the journal, and a snapshot has to fit its block and the header behind it.
 //!
 //! # Bounds
 //!
@@ -357,26 +358,53 @@ impl Store {
         Ok(out)
     }
 
-    /// Binds the store to the journal that it is the index of, durably. The first journal stays.
+    /// Whether the store is the index of this journal, or of none yet.
     ///
     /// # Errors
     ///
     /// [`StoreError::OtherJournal`] if it is bound to another one.
+    pub fn check_bound(&self, journal: &[u8; SALT_BYTES]) -> Result<bool, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let meta = read.open_table(META).map_err(redb::Error::from)?;
+        let bound = meta.get("journal").map_err(redb::Error::from)?;
+        match bound.map(|bytes| bytes.value() == journal.as_slice()) {
+            None => Ok(false),
+            Some(true) => Ok(true),
+            Some(false) => Err(StoreError::OtherJournal),
+        }
+    }
+
+    /// Binds the store to its journal, durably. It stays the index of that one.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_bound`](Self::check_bound).
     pub fn bind(&self, journal: &[u8; SALT_BYTES]) -> Result<(), StoreError> {
+        if self.check_bound(journal)? {
+            return Ok(());
+        }
         let write = self.begin()?;
         {
             let mut meta = write.open_table(META).map_err(redb::Error::from)?;
-            let bound = meta.get("journal").map_err(redb::Error::from)?;
-            let is_bound_to = bound.map(|bytes| bytes.value() == journal.as_slice());
-            match is_bound_to {
-                Some(true) => return Ok(()),
-                Some(false) => return Err(StoreError::OtherJournal),
-                None => {}
-            }
             meta.insert("journal", journal.as_slice())
                 .map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
+    }
+
+    /// Forgets every snapshot, durably: the next start replays the journal.
+    pub fn forget_snapshots(&self) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut table = write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+            table.retain(|_, _| false).map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+
+    /// Whether blocks were put that are not durable yet.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) > 0
     }
 
     /// Makes everything durable now, as at an orderly end.

@@ -396,7 +396,7 @@ impl Federation {
             let height = federation.height();
             up.all(|node| {
                 let tip = node.replica.tip();
-                tip.parent.height == height && !tip.is_unrecorded && node.replica.pool().is_empty()
+                tip.parent.height == height && !tip.is_unrecorded && node.replica.pool().is_idle()
             })
         });
     }
