@@ -245,8 +245,15 @@ async fn start(
         floor: genesis.tiers.transactions,
         verifier: Ed25519Verifier::default(),
     };
-    let admission = Admission::start(config.verification_threads(), &door, &commands, meters)
-        .map_err(NodeError::Thread)?;
+    let others: Vec<ReplicaId> = genesis
+        .members
+        .iter()
+        .map(|member| member.id)
+        .filter(|id| *id != own)
+        .collect();
+    let threads = config.verification_threads();
+    let admission =
+        Admission::start(threads, &door, &others, &commands, meters).map_err(NodeError::Thread)?;
     let links = Arc::new(Links::new(own, chain.clone()));
     let intake = Intake {
         events,
