@@ -290,7 +290,9 @@ impl<F: FileLayer> Driver<F> {
         let mut known = Vec::with_capacity(transactions.len());
         let number = self.submissions.next;
         for (position, transaction) in transactions.into_iter().enumerate() {
-            if self.is_known_key(&transaction) {
+            // LG-4: one that is decided or waits is answered as such, even if its key has been
+            // replaced since, perhaps by itself.
+            if self.is_remembered(&transaction) || self.is_known_key(&transaction) {
                 self.submissions
                     .by_id
                     .entry(transaction.id())
@@ -318,6 +320,13 @@ impl<F: FileLayer> Driver<F> {
         let now = self.clock.now();
         self.host.handle(now, Input::Submitted(known))?;
         Ok(())
+    }
+
+    /// Whether the transaction was decided a short time ago, or waits.
+    fn is_remembered(&self, transaction: &SignedTransaction) -> bool {
+        let replica = self.host.replica();
+        let id = transaction.id();
+        replica.pool().contains(&id) || replica.ledger().receipt(&id).is_some()
     }
 
     /// Whether the first key is the owner of the signer's account, its platform, or of the

@@ -360,6 +360,43 @@ fn lg_4_a_repeated_transaction_returns_its_receipt() {
 }
 
 #[test]
+fn lg_4_a_transaction_that_replaced_its_own_key_returns_its_receipt() {
+    let scratch = Scratch::new();
+    let cluster = solo(&scratch);
+    let mut client = cluster.client(0);
+    let next = SecretKey::generate().unwrap();
+    let rotation = signed(
+        &cluster,
+        "alice@solo",
+        Command::RotateKey {
+            account: address("alice@solo"),
+            key: next.public_key().clone(),
+        },
+    );
+    submit(&mut client, &rotation).unwrap();
+    let found = wait_final(&mut client, rotation.id(), PATIENCE)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.receipt.as_ref().unwrap().rejection, None);
+    // The old key owns nothing now, and the same bytes still have their receipt.
+    let again = submit(&mut client, &rotation).unwrap();
+    assert_eq!(again.state, Some(view::State::Decided));
+    assert_eq!(again.receipt, found.receipt);
+    let other = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
+    let refused = refusal(submit(&mut client, &other));
+    assert_eq!(refused, (403, "unknown_key".to_owned()));
+    let [again, refused] = &submit_all(&mut client, [&rotation, &other]).unwrap()[..] else {
+        panic!("two results");
+    };
+    assert_eq!(again.receipt, found.receipt);
+    assert_eq!(refused.error.as_ref().unwrap().code, "unknown_key");
+}
+
+#[test]
 fn answers_fit_each_other() {
     let scratch = Scratch::new();
     let mut cluster = solo(&scratch);
