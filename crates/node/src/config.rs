@@ -60,10 +60,12 @@ pub struct Api {
     /// Bytes of a request's body, at most.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: usize,
-    /// Requests in progress, at most; further ones are answered with 503.
+    /// Requests in progress, at most, and as many again that may wait for a block; further ones are
+    /// answered with 503.
     #[serde(default = "default_requests_max")]
     pub requests_max: usize,
-    /// Connections at the same time; further ones wait.
+    /// Connections at the same time; on further ones only health, readiness and metrics are
+    /// answered, and everything else with 503.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
     /// Event streams at the same time; further ones are answered with 503.
@@ -242,9 +244,11 @@ impl NodeConfig {
              listen = \"{api}\"\n\
              # Bytes of a request's body, at most.\n\
              body_bytes_max = {body}\n\
-             # Requests in progress, at most; further ones are answered with 503.\n\
+             # Requests in progress, at most, and as many again that may wait for a block; further\n\
+             # ones are answered with 503.\n\
              requests_max = {requests}\n\
-             # Connections at the same time; further ones wait.\n\
+             # Connections at the same time; on further ones only health, readiness and metrics are\n\
+             # answered, and everything else with 503.\n\
              connections_max = {connections}\n\
              # Event streams at the same time; further ones are answered with 503.\n\
              streams_max = {streams}\n\

@@ -76,6 +76,8 @@ pub enum Command {
         transactions: Vec<Verified<SignedTransaction>>,
         /// Where the results go.
         reply: SubmitReply,
+        /// Their share of what may wait, given back when they are handled.
+        budget: Option<OwnedSemaphorePermit>,
     },
     /// A question.
     Ask(Question),
@@ -244,7 +246,11 @@ impl<F: FileLayer> Driver<F> {
                 Command::Submit {
                     transactions,
                     reply,
-                } => self.submit(transactions, reply)?,
+                    budget,
+                } => {
+                    self.submit(transactions, reply)?;
+                    drop(budget);
+                }
                 Command::Ask(question) => questions.push(question),
                 Command::Stop => is_last = true,
             }

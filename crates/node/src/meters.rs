@@ -52,7 +52,7 @@ pub struct Meters {
     pub dropped: Meter,
     /// Requests to the HTTP interface.
     pub requests: Meter,
-    /// Requests that were answered with 503 because too many were in progress.
+    /// Requests that were answered with 503 because there was too much at once.
     pub requests_shed: Meter,
 }
 

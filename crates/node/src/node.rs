@@ -1,7 +1,7 @@
 //! One running node: everything put together.
 
 use crate::admission::{Admission, Door};
-use crate::api::{self, Bounded, Gate, Service};
+use crate::api::{self, Gate, Service};
 use crate::archive::{Archive, Blocks};
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::driver::{COMMANDS_MAX, Clock, Command, Driver, DriverError, Submissions};
@@ -165,15 +165,11 @@ pub async fn run(prepared: Prepared, stop: impl Future<Output = ()>) -> Result<(
     }
     let gate = Gate::new(&api_config, Arc::clone(&meters));
     let (end_api, api_ended) = oneshot::channel::<()>();
-    let server = axum::serve(
-        Bounded::new(listener, api_config.connections_max),
-        api::router(&gate, &api_config),
-    )
-    .with_graceful_shutdown(async {
+    let server = api::serve(listener, Arc::clone(&gate), api_config, async {
         // Either end of the channel means the same.
         let _ = api_ended.await;
     });
-    let server = tokio::spawn(server.into_future());
+    let server = tokio::spawn(server);
     tracing::info!(address = %api_address, name = prepared.config.name, "HTTP interface");
 
     let started = start(prepared, &runtime, &gate, &hub, &meters).await;
@@ -245,8 +241,15 @@ async fn start(
         floor: genesis.tiers.transactions,
         verifier: Ed25519Verifier::default(),
     };
-    let admission = Admission::start(config.verification_threads(), &door, &commands, meters)
-        .map_err(NodeError::Thread)?;
+    let others: Vec<ReplicaId> = genesis
+        .members
+        .iter()
+        .map(|member| member.id)
+        .filter(|id| *id != own)
+        .collect();
+    let threads = config.verification_threads();
+    let admission =
+        Admission::start(threads, &door, &others, &commands, meters).map_err(NodeError::Thread)?;
     let links = Arc::new(Links::new(own, chain.clone()));
     let intake = Intake {
         events,

@@ -18,12 +18,50 @@ use polity_types::{Amount, ChainId, Height, wire};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn solo(scratch: &Scratch) -> Cluster {
     start(&scratch.path().join("fed"), plan(&["solo"]))
+}
+
+/// A federation of one that takes 4 requests and 40 connections at the same time.
+fn narrow(scratch: &Scratch) -> Cluster {
+    let mut cluster = solo(scratch);
+    cluster.kill(0);
+    let path = cluster.nodes[0].directory.join("node.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text
+        .replace("\nrequests_max = 256\n", "\nrequests_max = 4\n")
+        .replace("\nconnections_max = 512\n", "\nconnections_max = 40\n");
+    std::fs::write(&path, text).unwrap();
+    cluster.spawn(0).unwrap();
+    cluster.wait_ready().unwrap();
+    cluster
+}
+
+/// Sends some bytes on a connection of its own.
+fn send(cluster: &Cluster, bytes: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(cluster.nodes[0].api).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
+    stream
+}
+
+/// A request whose body does not come.
+const HALF: &str = "POST /v1/transactions HTTP/1.1\r\nhost: node\r\ncontent-length: 1000\r\n\r\n{";
+
+/// How the node is, which it says at any time.
+fn assert_well(cluster: &Cluster) {
+    let mut client = cluster.client(0);
+    let health: Value = client.get("/v1/health").unwrap();
+    assert_eq!(health["status"], "ok");
+    let ready: Value = client.get("/v1/ready").unwrap();
+    assert_eq!(ready["status"], "ready");
+    let metrics = client.get_text("/metrics").unwrap();
+    assert!(metrics.contains("\npolity_ready 1\n"), "{metrics}");
 }
 
 /// Status and code of a refusal.
@@ -363,6 +401,43 @@ fn lg_4_a_repeated_transaction_returns_its_receipt() {
 }
 
 #[test]
+fn lg_4_a_transaction_that_replaced_its_own_key_returns_its_receipt() {
+    let scratch = Scratch::new();
+    let cluster = solo(&scratch);
+    let mut client = cluster.client(0);
+    let next = SecretKey::generate().unwrap();
+    let rotation = signed(
+        &cluster,
+        "alice@solo",
+        Command::RotateKey {
+            account: address("alice@solo"),
+            key: next.public_key().clone(),
+        },
+    );
+    submit(&mut client, &rotation).unwrap();
+    let found = wait_final(&mut client, rotation.id(), PATIENCE)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.receipt.as_ref().unwrap().rejection, None);
+    // The old key owns nothing now, and the same bytes still have their receipt.
+    let again = submit(&mut client, &rotation).unwrap();
+    assert_eq!(again.state, Some(view::State::Decided));
+    assert_eq!(again.receipt, found.receipt);
+    let other = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
+    let refused = refusal(submit(&mut client, &other));
+    assert_eq!(refused, (403, "unknown_key".to_owned()));
+    let [again, refused] = &submit_all(&mut client, [&rotation, &other]).unwrap()[..] else {
+        panic!("two results");
+    };
+    assert_eq!(again.receipt, found.receipt);
+    assert_eq!(refused.error.as_ref().unwrap().code, "unknown_key");
+}
+
+#[test]
 fn answers_fit_each_other() {
     let scratch = Scratch::new();
     let mut cluster = solo(&scratch);
@@ -511,4 +586,100 @@ fn bytes_that_are_no_http_do_no_harm() {
     }
     cluster.wait_ready().unwrap();
     cluster.stop().unwrap();
+}
+
+#[test]
+fn clients_that_stall_take_no_place_of_those_who_ask() {
+    let scratch = Scratch::new();
+    let cluster = narrow(&scratch);
+    let _stalled: Vec<TcpStream> = (0..30).map(|_| send(&cluster, HALF)).collect();
+    assert_well(&cluster);
+    let mut client = cluster.client(0);
+    let paid = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
+    submit(&mut client, &paid).unwrap();
+    let found = wait_final(&mut client, paid.id(), PATIENCE).unwrap();
+    assert!(found.unwrap().proof.is_some());
+    assert_well(&cluster);
+}
+
+#[test]
+fn clients_that_wait_take_no_place_of_those_who_ask() {
+    let scratch = Scratch::new();
+    let mut cluster = narrow(&scratch);
+    let id = "00".repeat(32);
+    let wait = format!("GET /v1/transactions/{id}?wait_ms=60000 HTTP/1.1\r\nhost: node\r\n\r\n");
+    let waiting: Vec<TcpStream> = (0..10).map(|_| send(&cluster, &wait)).collect();
+    let mut client = cluster.client(0);
+    // Four have a place, the others were sent away.
+    cluster
+        .wait_for("refusals", PATIENCE, |_| {
+            let metrics = client.get_text("/metrics")?;
+            let is_full = metrics.contains("\npolity_http_requests_shed_total 6\n");
+            Ok(is_full.then_some(()))
+        })
+        .unwrap();
+    let found = refusal(client.get::<Value>(&format!("/v1/transactions/{id}?wait_ms=1")));
+    assert_eq!(found, (503, "busy".to_owned()));
+    assert_well(&cluster);
+    let paid = signed(
+        &cluster,
+        "alice@solo",
+        transfer("alice@solo", "bob@solo", 1),
+    );
+    submit(&mut client, &paid).unwrap();
+    let _: view::Account = client.get("/v1/accounts/alice@solo").unwrap();
+    let found = refusal(client.get::<Value>(&format!("/v1/transactions/{id}")));
+    assert_eq!(found, (404, "unknown_transaction".to_owned()));
+    // Those who leave make room.
+    drop(waiting);
+    cluster
+        .wait_for("the payment", PATIENCE, |_| {
+            match wait_final(&mut client, paid.id(), PATIENCE) {
+                Ok(found) => Ok(found),
+                Err(error) if error.code() == Some("busy") => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn clients_that_drip_are_cut_and_watchers_are_answered_meanwhile() {
+    let scratch = Scratch::new();
+    let cluster = narrow(&scratch);
+    let heads: Vec<TcpStream> = (0..20)
+        .map(|_| send(&cluster, "GET /v1/status HTTP/1.1\r\na: b\r\n"))
+        .collect();
+    let bodies: Vec<TcpStream> = (0..20).map(|_| send(&cluster, HALF)).collect();
+    // No place is left, and everybody shows that they are alive.
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut stream in heads.iter().chain(&bodies) {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) && stream.write_all(b"a").is_ok() {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+        }
+        assert_well(&cluster);
+        let refused = refusal(cluster.client(0).get::<Value>("/v1/status"));
+        assert_eq!(refused, (503, "busy".to_owned()));
+        for mut stream in &bodies {
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 408");
+        }
+        let _: view::Status = cluster.client(0).get("/v1/status").unwrap();
+        for mut stream in &heads {
+            // Closed or reset, without an answer.
+            assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_well(&cluster);
 }

@@ -1,18 +1,18 @@
 //! Server-sent events: one for each committed block.
 
 use super::{ApiError, Gate};
+use crate::hub::Listener;
 use crate::view::Commit;
 use axum::extract::{Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_core::Stream;
-use polity_replica::Committed;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Silence after which a comment shows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(super) struct Options {
 pub(super) struct Commits {
     /// Says that the stream has begun; commits from then on are in it.
     first: Option<Event>,
-    blocks: mpsc::Receiver<Arc<Committed>>,
+    blocks: Listener,
     with_receipts: bool,
     _place: OwnedSemaphorePermit,
 }

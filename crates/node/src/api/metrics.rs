@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub(super) async fn metrics(State(gate): State<Arc<Gate>>) -> Result<impl IntoResponse, ApiError> {
     let service = gate.service()?;
+    let _turn = gate.probe().await?;
     let status = read_status(service).await?;
     let counters = service.transport.counters();
     let drops = service
@@ -170,7 +171,7 @@ fn render(
         ),
         (
             "http_requests_shed_total",
-            "Requests refused because too many were in progress.",
+            "Requests refused because there was too much at once.",
             &meters.requests_shed,
         ),
     ];

@@ -15,19 +15,39 @@
 //! | `GET /v1/health`, `GET /v1/ready` | whether the process lives, whether it can decide |
 //! | `GET /metrics` | Prometheus text |
 //!
-//! Every error is `{"code": "...", "message": "..."}` with a stable code. Bodies, requests in
-//! progress, connections and event streams are bounded. There are no passwords: writing needs a
-//! signed transaction, reading needs nothing, so the interface belongs on loopback or behind a proxy.
+//! Every error is `{"code": "...", "message": "..."}` with a stable code. There are no passwords:
+//! writing needs a signed transaction, reading needs nothing, so the interface belongs on loopback or
+//! behind a proxy.
+//!
+//! # Bounds
+//!
+//! | what | bound | what falls out |
+//! |---|---|---|
+//! | connections | [`connections_max`](config::Api::connections_max) | further ones get 503, except for health, readiness and metrics |
+//! | head of a request, idle connection | 15 seconds | the connection |
+//! | body of a request | [`body_bytes_max`](config::Api::body_bytes_max), 10 seconds | the request, with 413 or 408 |
+//! | all bodies together | 64 MiB, beside what one transaction takes | the request, with 503 |
+//! | requests in progress | [`requests_max`](config::Api::requests_max) | the request, with 503 |
+//! | requests that may wait for a block | as many again | the request, with 503 |
+//! | event streams | [`streams_max`](config::Api::streams_max) | the request, with 503 |
+//! | part of an answer that the client does not take | 20 seconds | the connection |
+//!
+//! A request is in progress from the end of its body to its answer. Those that may wait for a block
+//! count apart, so that waiting keeps nobody from asking. Health, readiness and metrics count
+//! nowhere: they tell how the node is when it has most to do.
 
+mod bodies;
 mod error;
 mod events;
-mod listener;
 mod metrics;
 mod queries;
+mod server;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 pub use error::ApiError;
-pub use listener::Bounded;
+pub use server::serve;
 pub use transactions::{BINARY_LIST, BINARY_ONE, LIST_MAX};
 
 use crate::admission::Admission;
@@ -39,16 +59,22 @@ use crate::links::Links;
 use crate::meters::Meters;
 use crate::transport::Transport;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bodies::Bodies;
 use polity_consensus::fbpbft::Chain;
 use polity_replica::Genesis;
 use polity_types::ReplicaId;
 use serde_json::json;
+use server::Patience;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+
+/// Questions about readiness and metrics at the same time; further ones wait for their turn.
+const PROBES_MAX: usize = 16;
 
 /// What answers requests once the node has recovered.
 #[derive(Debug)]
@@ -78,21 +104,35 @@ pub struct Service {
 pub struct Gate {
     service: OnceLock<Arc<Service>>,
     meters: Arc<Meters>,
+    /// Requests that are answered at once.
     requests: Semaphore,
+    /// Requests that may wait for a block.
+    waits: Semaphore,
+    probes: Semaphore,
     streams: Arc<Semaphore>,
     /// Walks over many things, of which the driver shows a few at a time.
     walks: Semaphore,
+    bodies: Bodies,
+    patience: Patience,
 }
 
 impl Gate {
     /// A gate that is closed until the node has recovered.
     pub fn new(config: &config::Api, meters: Arc<Meters>) -> Arc<Self> {
+        Self::with_patience(config, meters, Patience::default())
+    }
+
+    fn with_patience(config: &config::Api, meters: Arc<Meters>, patience: Patience) -> Arc<Self> {
         Arc::new(Self {
             service: OnceLock::new(),
             meters,
             requests: Semaphore::new(config.requests_max),
+            waits: Semaphore::new(config.requests_max),
+            probes: Semaphore::new(PROBES_MAX),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             walks: Semaphore::new(8),
+            bodies: Bodies::new(config.body_bytes_max, patience.body),
+            patience,
         })
     }
 
@@ -107,7 +147,8 @@ impl Gate {
 }
 
 impl Service {
-    /// Asks the driver about its replica.
+    /// Asks the driver about its replica. Waits for a place among the driver's commands: those who
+    /// ask are bounded themselves.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
@@ -118,11 +159,9 @@ impl Service {
             let _ = reply.send(question(view));
         }));
         self.commands
-            .try_send(question)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => ApiError::busy(),
-                mpsc::error::TrySendError::Closed(_) => ApiError::stopping(),
-            })?;
+            .send(question)
+            .await
+            .map_err(|_| ApiError::stopping())?;
         answer.await.map_err(|_| ApiError::stopping())
     }
 
@@ -134,41 +173,124 @@ impl Service {
 
 /// The whole interface.
 pub fn router(gate: &Arc<Gate>, config: &config::Api) -> Router {
-    Router::new()
+    let prompt = Router::new()
         .route("/v1/transactions", post(transactions::submit))
-        .route("/v1/transactions/{id}", get(transactions::one))
         .route("/v1/accounts/{address}", get(queries::account))
         .route("/v1/accounts/{address}/locks", get(queries::account_locks))
-        .route("/v1/accounts/{address}/proof", get(queries::account_proof))
         .route("/v1/locks/{id}", get(queries::lock))
-        .route("/v1/locks/{id}/proof", get(queries::lock_proof))
         .route("/v1/blocks/latest", get(queries::latest_block))
         .route("/v1/blocks/{height}", get(queries::block))
         .route("/v1/status", get(queries::status))
         .route("/v1/evidence", get(queries::evidence))
         .route("/v1/events", get(events::events))
-        .route("/v1/health", get(health))
-        .route("/v1/ready", get(ready))
-        .route("/metrics", get(metrics::metrics))
+        .layer(middleware::from_fn_with_state(Arc::clone(gate), prompt));
+    let perhaps = Router::new()
+        .route("/v1/transactions/{id}", get(transactions::one))
+        .layer(middleware::from_fn_with_state(Arc::clone(gate), perhaps));
+    let patient = Router::new()
+        .route("/v1/accounts/{address}/proof", get(queries::account_proof))
+        .route("/v1/locks/{id}/proof", get(queries::lock_proof))
+        .layer(middleware::from_fn_with_state(Arc::clone(gate), patient));
+    prompt
+        .merge(perhaps)
+        .merge(patient)
+        .merge(probes())
         .fallback(|| async { ApiError::not_found("no_such_path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(DefaultBodyLimit::max(config.body_bytes_max))
-        .layer(middleware::from_fn_with_state(Arc::clone(gate), bound))
+        .layer(middleware::from_fn_with_state(Arc::clone(gate), count))
         .with_state(Arc::clone(gate))
 }
 
-/// Answers 503 at once when too many requests are in progress.
-async fn bound(
+/// What is left of the interface on a connection beyond the bound.
+fn spare_router(gate: &Arc<Gate>) -> Router {
+    probes()
+        .fallback(|State(gate): State<Arc<Gate>>| async move { gate.shed() })
+        .layer(middleware::from_fn_with_state(Arc::clone(gate), count))
+        .with_state(Arc::clone(gate))
+}
+
+/// How the node is, whatever else it has to do.
+fn probes() -> Router<Arc<Gate>> {
+    Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/ready", get(ready))
+        .route("/metrics", get(metrics::metrics))
+}
+
+async fn count(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    gate.meters.requests.add(1);
+    next.run(request).await
+}
+
+/// For requests that are answered at once.
+async fn prompt(
     State(gate): State<Arc<Gate>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    gate.meters.requests.add(1);
-    let Ok(_permit) = gate.requests.try_acquire() else {
-        gate.meters.requests_shed.add(1);
-        return Err(ApiError::busy());
+    gate.bound(&gate.requests, request, next).await
+}
+
+/// For requests that may wait for a block.
+async fn patient(
+    State(gate): State<Arc<Gate>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    gate.bound(&gate.waits, request, next).await
+}
+
+/// For requests that wait for a block if they say so, which takes a query. It is read later, so any
+/// query counts.
+async fn perhaps(
+    State(gate): State<Arc<Gate>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let places = match request.uri().query() {
+        Some(_) => &gate.waits,
+        None => &gate.requests,
     };
-    Ok(next.run(request).await)
+    gate.bound(places, request, next).await
+}
+
+impl Gate {
+    /// Reads the body, and then answers 503 at once when too many requests are in progress.
+    async fn bound(
+        &self,
+        places: &Semaphore,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
+        let (request, _share) = match self.bodies.read(request).await {
+            Ok(read) => read,
+            Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
+                return Err(self.shed());
+            }
+            Err(error) => return Err(error),
+        };
+        let Ok(_place) = places.try_acquire() else {
+            return Err(self.shed());
+        };
+        Ok(next.run(request).await)
+    }
+
+    /// Waits for the turn of a question about the node itself. No permit of other requests is
+    /// needed, so their load does not matter.
+    async fn probe(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        // The semaphore is never closed.
+        self.probes
+            .acquire()
+            .await
+            .map_err(|_| ApiError::stopping())
+    }
+
+    /// Too much at once.
+    fn shed(&self) -> ApiError {
+        self.meters.requests_shed.add(1);
+        ApiError::busy()
+    }
 }
 
 async fn health() -> Json<serde_json::Value> {
@@ -180,6 +302,7 @@ async fn ready(State(gate): State<Arc<Gate>>) -> Result<Json<serde_json::Value>,
     if !service.links.is_quorum() {
         return Err(ApiError::no_quorum());
     }
+    let _turn = gate.probe().await?;
     // The driver has to answer, too.
     service.ask(|_| ()).await?;
     Ok(Json(json!({ "status": "ready" })))

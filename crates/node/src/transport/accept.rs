@@ -2,7 +2,6 @@
 
 use super::counters::{Refusal, is_logged};
 use super::frame::{self, Read, code};
-use super::inbox::Budgets;
 use super::{Lane, Peer, Shared, tls};
 use quinn::{Connection, ConnectionError, RecvStream};
 use std::net::SocketAddr;
@@ -107,12 +106,12 @@ fn classify(error: &ConnectionError) -> Refusal {
     }
 }
 
-/// One accepted connection.
+/// One accepted connection. What it receives counts against the budgets of its peer, which all
+/// connections of the peer share: connecting again makes no room.
 struct Link {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
     connection: Connection,
-    budgets: Budgets,
     /// Lanes that have a stream: a second one would break the order.
     is_open: [AtomicBool; 4],
     offences: AtomicU32,
@@ -136,10 +135,11 @@ async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection) {
         shared: Arc::clone(shared),
         peer: Arc::clone(peer),
         connection: connection.clone(),
-        budgets: Budgets::new(&shared.limits),
         is_open: Default::default(),
         offences: AtomicU32::new(0),
     });
+    // Readers end with this set, when the connection does: a replaced connection must neither wait
+    // for its peer's budget nor keep the share of a frame whose rest will never come.
     let mut readers = JoinSet::new();
     loop {
         tokio::select! {
@@ -205,7 +205,7 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
     let meters = link.peer.meters.lane(lane);
     let limits = &link.shared.limits;
     loop {
-        match frame::read(&mut stream, lane, &link.budgets, limits).await {
+        match frame::read(&mut stream, lane, &link.peer.budgets, limits).await {
             Ok(Read::Frame(bytes, permit)) => {
                 meters.frames_in.add(1);
                 meters.bytes_in.add(bytes.len() as u64);

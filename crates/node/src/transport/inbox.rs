@@ -169,7 +169,8 @@ impl Waiting {
     }
 }
 
-/// How much one peer may have waiting in the inbox, by lane.
+/// How much one peer may have waiting in the inbox, by lane. It belongs to the peer and not to a
+/// connection.
 #[derive(Clone, Debug)]
 pub(super) struct Budgets([Arc<Semaphore>; 4]);
 

@@ -32,7 +32,7 @@
 //! | what | bound | what falls out |
 //! |---|---|---|
 //! | waiting to be sent, per peer and lane | [`LaneLimits::queue_frames_max`], [`LaneLimits::queue_bytes_max`] | the oldest frame, counted |
-//! | received and not yet taken, per peer and lane | [`LaneLimits::inbox_bytes_max`] | nothing: that peer's lane waits |
+//! | received and not yet taken, per peer and lane, over all its connections | [`LaneLimits::inbox_bytes_max`] | nothing: that peer's lane waits |
 //! | frame | [`LaneLimits::frame_bytes_max`] | the stream is closed; a peer that repeats is cut off for a while |
 //! | handshakes in progress | [`Limits::handshakes_max`] | the newest is refused, counted |
 //!
@@ -64,7 +64,7 @@ pub use counters::{Counters, LaneCounters, PeerCounters, Refusals};
 pub use inbox::Events;
 
 use counters::{PeerMeters, RefusalMeters};
-use inbox::Inbox;
+use inbox::{Budgets, Inbox};
 use outbox::Outbox;
 use polity_crypto::{PublicKey, Suite};
 use polity_types::ReplicaId;
@@ -225,6 +225,8 @@ struct Peer {
     address: SocketAddr,
     key: [u8; 32],
     outboxes: [Outbox; 4],
+    /// What its frames may take of the inbox, whichever connection brought them.
+    budgets: Budgets,
     meters: PeerMeters,
     /// Rung when the peer reached us: it lives, so dial it without waiting.
     wake: Notify,
@@ -432,6 +434,7 @@ fn peers(
             address: member.address,
             key,
             outboxes: Lane::ALL.map(|lane| Outbox::new(limits.lane(lane))),
+            budgets: Budgets::new(limits),
             meters: PeerMeters::default(),
             wake: Notify::new(),
             incoming: Mutex::default(),

@@ -315,6 +315,71 @@ async fn a_flooding_peer_is_held_to_its_budget() {
     );
 }
 
+/// A node whose inbox takes 7 votes of 1,000 bytes, with their overhead, from one peer.
+fn narrow(members: &[Member]) -> Node {
+    let mut config = config(A, members);
+    config.limits.lanes[0].frame_bytes_max = 9_000;
+    config.limits.lanes[0].inbox_bytes_max = 9_000;
+    Node::start(config)
+}
+
+/// The beginning of a lane of votes, and frames of 1,000 bytes.
+fn votes(frames: usize) -> Vec<u8> {
+    let mut bytes = vec![Lane::Votes as u8];
+    for _ in 0..frames {
+        frame::append(&mut bytes, &[1; 1_000]);
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_again_makes_no_room() {
+    let members = members(2);
+    let mut a = narrow(&members);
+    let mut connections = Vec::new();
+    for number in 1..=20 {
+        let connection = dial_by_hand(B, &members[0], |_| {}).await.unwrap();
+        // The welcome says that this connection took the place of the one before.
+        patiently(connection.accept_uni()).await.unwrap();
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&votes(20)).await.unwrap();
+        if let Some((older, _)) = connections.last() {
+            let older: &quinn::Connection = older;
+            patiently(older.closed()).await;
+        } else {
+            a.until(|counters| counters.peers[&B].lanes[0].frames_in == 7)
+                .await;
+        }
+        connections.push((connection, stream));
+        assert_eq!(a.peer(B).lanes[0].frames_in, 7, "connection {number}");
+    }
+    // Nobody keeps a share: the last connection goes on as soon as frames are taken.
+    let (_, stream) = connections.last_mut().unwrap();
+    stream.write_all(&[1, 0, 0, 0, 9]).await.unwrap();
+    while a.frame().await.2 != [9] {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_frame_of_a_dead_connection_gives_its_share_back() {
+    let members = members(2);
+    let mut a = narrow(&members);
+    // A frame that takes the whole budget, and never ends.
+    let half = [&[Lane::Votes as u8][..], &9_000_u32.to_le_bytes(), &[1; 10]].concat();
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        let connection = dial_by_hand(B, &members[0], |_| {}).await.unwrap();
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&half).await.unwrap();
+        dead.push((connection, stream));
+    }
+    let connection = dial_by_hand(B, &members[0], |_| {}).await.unwrap();
+    let mut stream = connection.open_uni().await.unwrap();
+    stream.write_all(&votes(20)).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(a.frame().await.2.len(), 1_000);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_is_refused() {
     let known = members(1);
