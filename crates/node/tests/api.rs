@@ -533,7 +533,7 @@ fn answers_fit_each_other() {
         value.parse::<u128>().unwrap_or_else(|_| panic!("{line}"));
     }
     assert!(
-        metrics.contains("polity_transactions_applied_total 1"),
+        metrics.contains("polity_transactions_applied_total 2"),
         "{metrics}"
     );
     cluster.stop().unwrap();
