@@ -142,6 +142,8 @@ struct Sums {
     decided_before: u64,
     blocks: u64,
     proposed_again: u64,
+    chosen: u64,
+    across_views: u64,
     accused: u64,
     forked: u64,
     frames: u64,
@@ -158,6 +160,8 @@ impl Sums {
         self.decided_before += u64::from(findings.decided_before > 0);
         self.blocks += findings.decided;
         self.proposed_again += u64::from(findings.proposed_again > 0);
+        self.chosen += u64::from(findings.chosen > 0);
+        self.across_views += u64::from(findings.is_fork_across_views);
         self.accused += u64::from(findings.reports > 0);
         self.forked += u64::from(findings.forks > 0);
         self.frames += findings.frames;
@@ -216,13 +220,17 @@ fn many(options: &Options, space: &Space) -> ExitCode {
         sums.decided_before, sums.blocks, sums.view
     );
     println!(
-        "  {} proposed a prepared block again, {} with an offence reported",
-        sums.proposed_again, sums.accused
+        "  {} proposed a prepared block again, {} chose between two, {} with an offence reported",
+        sums.proposed_again, sums.chosen, sums.accused
     );
-    println!(
-        "  {} forked, each attributed; slowest recovery {} ms",
-        sums.forked, sums.recovery_ms
-    );
+    if pairs == 1 {
+        println!("  slowest recovery {} ms", sums.recovery_ms);
+    } else {
+        println!(
+            "  {} forked, each attributed; {} of them across views",
+            sums.forked, sums.across_views
+        );
+    }
     println!(
         "  {} frames, {} records; {} ms of processor, {} ms of wall time",
         sums.frames, sums.records, spent_ms, wall_ms

@@ -11,20 +11,72 @@
 //! index by walking down that recursion, and the index of any script. No case is drawn twice since
 //! no index is.
 
-use super::partition::{Cast, Partition, Renaming, member_name};
+use super::partition::{Cast, Group, Partition, Renaming, member_name};
 use super::{MEMBERS, Shape, ShapeError};
 use core::fmt;
+use polity_consensus::fbpbft::VoteKind;
 use std::collections::BTreeMap;
 
 /// What is scripted for one round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Round {
     /// Who leads the turn of this round.
     pub leader: u8,
-    /// Who hears whom, COMMITs apart.
-    pub prepare: Partition,
-    /// Who hears whose COMMITs.
-    pub commit: Partition,
+    /// Who hears whom.
+    pub partition: Partition,
+    /// Who hears whose votes, if not everybody in the block.
+    pub votes: Votes,
+}
+
+/// What becomes of the votes of a round.
+///
+/// Between the two rounds of votes is the state that view changes are about: prepared and not
+/// decided, or decided and hardly anybody knows. Blocks alone do not lead there, since all of a
+/// block hear the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Votes {
+    /// COMMITs stay within the blocks of another partition.
+    Commit(Partition),
+    /// Of those in a block, only these hear PREPAREs, too few for a decision.
+    PrepareHeardBy(Group),
+    /// Of those in a block, only these hear COMMITs.
+    CommitHeardBy(Group),
+}
+
+impl Votes {
+    fn renamed(&self, renaming: &Renaming) -> Self {
+        match self {
+            Self::Commit(partition) => Self::Commit(renaming.partition(partition)),
+            Self::PrepareHeardBy(group) => Self::PrepareHeardBy(renaming.group(*group)),
+            Self::CommitHeardBy(group) => Self::CommitHeardBy(renaming.group(*group)),
+        }
+    }
+}
+
+impl Round {
+    fn renamed(&self, renaming: &Renaming) -> Self {
+        Self {
+            leader: renaming.member(self.leader),
+            partition: renaming.partition(&self.partition),
+            votes: self.votes.renamed(renaming),
+        }
+    }
+
+    /// Whether an instance hears another, for a vote of the given kind or anything else.
+    pub fn hears(&self, to: usize, from: usize, vote: Option<VoteKind>) -> bool {
+        let is_together = self.partition.connects(from, to);
+        match (self.votes, vote) {
+            (Votes::Commit(partition), Some(VoteKind::Commit)) => partition.connects(from, to),
+            (Votes::PrepareHeardBy(group), Some(VoteKind::Prepare))
+            | (Votes::CommitHeardBy(group), Some(VoteKind::Commit)) => {
+                is_together && group.contains(to)
+            }
+            (
+                Votes::Commit(_) | Votes::PrepareHeardBy(_) | Votes::CommitHeardBy(_),
+                None | Some(VoteKind::Prepare | VoteKind::Commit),
+            ) => is_together,
+        }
+    }
 }
 
 /// A whole scenario.
@@ -51,14 +103,20 @@ impl Script {
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cast = self.cast();
-        writeln!(f, "round  leader  up to PREPARE           COMMIT")?;
+        writeln!(f, "round  leader  hear each other         votes")?;
         for (number, round) in self.rounds.iter().enumerate() {
+            let votes = match round.votes {
+                Votes::Commit(partition) => format!("COMMIT in {}", partition.describe(cast)),
+                Votes::PrepareHeardBy(group) => {
+                    format!("only {} hear PREPARE", group.describe(cast))
+                }
+                Votes::CommitHeardBy(group) => format!("only {} hear COMMIT", group.describe(cast)),
+            };
             writeln!(
                 f,
-                "{number:<7}{:<8}{:<24} {}",
+                "{number:<7}{:<8}{:<24}{votes}",
                 member_name(usize::from(round.leader)),
-                round.prepare.describe(cast),
-                round.commit.describe(cast)
+                round.partition.describe(cast),
             )?;
         }
         write!(f, "then everybody hears everybody")
@@ -95,23 +153,13 @@ impl Space {
         let cast = shape.cast();
         let alphabet = alphabet(cast);
         let renamings = cast.renamings();
-        let places: BTreeMap<(u8, Partition, Partition), u32> = alphabet
-            .iter()
-            .map(|round| (round.leader, round.prepare, round.commit))
-            .zip(0..)
-            .collect();
+        let places: BTreeMap<Round, u32> = alphabet.iter().copied().zip(0..).collect();
         let images = renamings
             .iter()
             .map(|renaming| {
                 alphabet
                     .iter()
-                    .map(|round| {
-                        places[&(
-                            renaming.member(round.leader),
-                            renaming.partition(&round.prepare),
-                            renaming.partition(&round.commit),
-                        )]
-                    })
+                    .map(|round| places[&round.renamed(renaming)])
                     .collect()
             })
             .collect();
@@ -258,22 +306,31 @@ impl Space {
     }
 }
 
-/// What can be scripted for one round. Where nobody hears a proposal, nobody sends COMMIT, and so
-/// it makes no difference who would hear it.
+/// What can be scripted for one round. Where nobody hears a proposal nobody votes, so it makes no
+/// difference who would hear it; and who is in no block with a quorum hears nothing that counts.
 fn alphabet(cast: Cast) -> Vec<Round> {
     let partitions = Partition::all(cast);
     let silence = Partition::silence(cast);
     let mut rounds = Vec::new();
     for leader in 0..MEMBERS as u8 {
-        for prepare in &partitions {
-            for commit in &partitions {
-                if *prepare != silence || *commit == silence {
-                    rounds.push(Round {
-                        leader,
-                        prepare: *prepare,
-                        commit: *commit,
-                    });
-                }
+        for partition in &partitions {
+            let mut add = |votes| {
+                rounds.push(Round {
+                    leader,
+                    partition: *partition,
+                    votes,
+                });
+            };
+            if *partition == silence {
+                add(Votes::Commit(silence));
+                continue;
+            }
+            partitions
+                .iter()
+                .for_each(|commit| add(Votes::Commit(*commit)));
+            for group in partition.few_in_quorums(cast) {
+                add(Votes::PrepareHeardBy(group));
+                add(Votes::CommitHeardBy(group));
             }
         }
     }
@@ -413,11 +470,7 @@ mod tests {
                     rounds: script
                         .rounds
                         .iter()
-                        .map(|round| Round {
-                            leader: renaming.member(round.leader),
-                            prepare: renaming.partition(&round.prepare),
-                            commit: renaming.partition(&round.commit),
-                        })
+                        .map(|round| round.renamed(renaming))
                         .collect(),
                 };
                 assert_eq!(space.index(&renamed), Some(index));

@@ -7,11 +7,12 @@
 //! scripts are enumerated, not imagined.
 //!
 //! ```text
-//!   round            0           1           2      ...   6      heal
-//!   leader           A           C           A            B      as drawn
-//!   PRE-PREPARE,  ┌ A B C ┐   ┌ A' C D ┐      (two blocks, one, or none in which
-//!   PREPARE, ...  └ A' D  ┘   └ A | B  ┘       instances of a quorum of members meet)
-//!   COMMIT          A B | C    A' C D | A B
+//!   round       0              1              2                ...   heal
+//!   leader      A              C              A                      as drawn
+//!   hear each   A B C          A' C D         A A' B C               A A' B C D
+//!   other       A' D           A | B          D
+//!   votes       COMMIT among   PREPARE is     COMMIT is
+//!               A B | A' C D   heard by D     heard by A', B
 //! ```
 //!
 //! # What it is not
@@ -32,9 +33,11 @@
 //! that keep up are at turn `r + 1` in round `r`, and instances that do not are behind: as in a real
 //! network, both meet.
 //!
-//! A view of FB-PBFT has two rounds of votes, and the state between them, prepared and not decided,
-//! is where its safety lives. So a round is scripted by two partitions: one for COMMITs, one for
-//! everything else.
+//! A view of FB-PBFT has two rounds of votes, and what its safety is about lies between them:
+//! prepared and not decided, or decided and hardly anybody knows. As all of a block hear the same,
+//! blocks alone lead to little of that. So the script also says what becomes of the [votes](Votes):
+//! COMMITs have a partition of their own, or of each block only one or two instances hear PREPAREs,
+//! or only one or two hear COMMITs.
 //!
 //! # Leaders
 //!
@@ -64,7 +67,7 @@
 //! # Departures from the paper
 //!
 //! Its partitions cut by the round that a message is of, these by the time at which it is sent, and
-//! COMMITs apart. Its twin hears its twin; here a member has no link to itself.
+//! votes apart: its votes go to the next leader alone, those of PBFT to everybody. Its twin hears its twin; here a member has no link to itself.
 
 mod generator;
 mod instance;
@@ -74,9 +77,9 @@ mod partition;
 mod shuffle;
 mod world;
 
-pub use generator::{Round, Script, Space};
+pub use generator::{Round, Script, Space, Votes};
 pub use leaders::Leaders;
-pub use partition::{Cast, Partition};
+pub use partition::{Cast, Group, Partition};
 pub use shuffle::Shuffle;
 
 use crate::outcome::Verdict;
@@ -135,10 +138,14 @@ pub struct Findings {
     pub view: u64,
     /// NEW-VIEWs that proposed a prepared block again.
     pub proposed_again: u64,
+    /// Those of them that had to choose between different blocks.
+    pub chosen: u64,
     /// Reports of offences.
     pub reports: u64,
     /// Heights with two decided blocks.
     pub forks: u64,
+    /// Whether the lowest fork is between blocks decided in different views.
+    pub is_fork_across_views: bool,
     /// Who is to blame for the lowest fork, one bit for each member.
     pub blamed: u8,
     /// Frames that were delivered.

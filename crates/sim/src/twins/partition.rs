@@ -122,12 +122,37 @@ impl Renaming {
         self.members[usize::from(member)]
     }
 
+    pub(super) fn group(&self, group: Group) -> Group {
+        let bits = (0..INSTANCES_MAX).filter(|instance| group.contains(*instance));
+        Group(bits.fold(0, |set, instance| set | 1 << self.instances[instance]))
+    }
+
     pub(super) fn partition(&self, partition: &Partition) -> Partition {
         let mut blocks = partition.blocks;
         for (instance, block) in partition.blocks().iter().enumerate() {
             blocks[usize::from(self.instances[instance])] = *block;
         }
         Partition::new(&blocks[..partition.count])
+    }
+}
+
+/// A few instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(u8);
+
+impl Group {
+    /// Whether an instance is one of them.
+    pub const fn contains(self, instance: usize) -> bool {
+        self.0 >> instance & 1 == 1
+    }
+
+    /// `A, C`.
+    pub fn describe(self, cast: Cast) -> String {
+        let names: Vec<String> = (0..cast.instances())
+            .filter(|instance| self.contains(*instance))
+            .map(|instance| cast.name(instance))
+            .collect();
+        names.join(", ")
     }
 }
 
@@ -174,12 +199,31 @@ impl Partition {
 
     /// Whether some block has instances of enough members for a quorum.
     fn has_quorum(&self, cast: Cast) -> bool {
-        (0..self.count as u8).any(|block| {
-            let members = self.blocks().iter().enumerate().fold(0_u8, |set, (i, b)| {
-                set | (u8::from(*b == block) << cast.member(i))
-            });
+        self.in_quorums(cast).0 != 0
+    }
+
+    /// All instances in blocks with instances of enough members for a quorum.
+    fn in_quorums(&self, cast: Cast) -> Group {
+        let is_live = |block: &u8| {
+            let of_block = self
+                .blocks()
+                .iter()
+                .enumerate()
+                .filter(|(_, b)| *b == block);
+            let members = of_block.fold(0_u8, |set, (i, _)| set | 1 << cast.member(i));
             members.count_ones() >= QUORUM
-        })
+        };
+        let live = self.blocks().iter().enumerate().filter(|(_, b)| is_live(b));
+        Group(live.fold(0, |set, (instance, _)| set | 1 << instance))
+    }
+
+    /// Every one or two instances that are in blocks with a quorum: too few for another quorum.
+    pub(super) fn few_in_quorums(&self, cast: Cast) -> Vec<Group> {
+        let all = self.in_quorums(cast).0;
+        (1..=all)
+            .filter(|bits| bits & !all == 0 && bits.count_ones() < QUORUM)
+            .map(Group)
+            .collect()
     }
 
     /// Every split in which something can happen: some block has a quorum of members. Of all the

@@ -12,10 +12,10 @@ use crate::outcome::{Failure, Verdict};
 use core::fmt::Write as _;
 use core::time::Duration;
 use polity_consensus::committee::{CommitteeTable, Member};
-use polity_consensus::fbpbft::{Chain, Effect, EngineInput, Message, Payload, Vote, VoteKind};
+use polity_consensus::fbpbft::{Chain, Effect, EngineInput, Message, Payload};
 use polity_crypto::{Blake3Digest, Preimage, Sha256Digest, domain};
 use polity_types::{Effects, ReplicaId, StateMachine as _, Time, Weight, wire};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// How long a round takes, and a view before it is left.
@@ -109,16 +109,12 @@ impl<'a> World<'a> {
             }
         }
         self.findings.decided_before = self.judge.highest();
+        self.check_disks()?;
         let healed = self.now;
         let until = healed.saturating_add(self.patience());
         self.advance_to(until, Self::is_done)?;
         self.findings.recovery_ms = self.now.saturating_since(healed).as_millis() as u64;
-        for instance in &self.instances {
-            if let Err(reason) = instance.check_disk() {
-                let name = self.cast.name(instance.number);
-                return Err(violation(format!("{name} does not restart: {reason}")).into());
-            }
-        }
+        self.check_disks()?;
         self.judge_forks()?;
         if self.script.shape.pairs == 1 && !self.is_done() {
             return Err(Failure::Liveness(format!(
@@ -126,6 +122,17 @@ impl<'a> World<'a> {
                 self.patience().as_millis(),
                 self.places()
             )));
+        }
+        Ok(())
+    }
+
+    /// Each instance, restored from its own disk alone, stands where it stands.
+    fn check_disks(&self) -> Result<(), Failure> {
+        for instance in &self.instances {
+            if let Err(reason) = instance.check_disk() {
+                let name = self.cast.name(instance.number);
+                return Err(violation(format!("{name} does not restart: {reason}")).into());
+            }
         }
         Ok(())
     }
@@ -153,6 +160,10 @@ impl<'a> World<'a> {
     /// Forks end a run with one pair; with two they have to be somebody's.
     fn judge_forks(&mut self) -> Result<(), Failure> {
         self.findings.forks = self.judge.forks().count() as u64;
+        let lowest = self.judge.forks().next();
+        self.findings.is_fork_across_views = lowest.is_some_and(|(_, decisions)| {
+            decisions.iter().any(|one| one.view != decisions[0].view)
+        });
         let honest = self.instances.iter().filter(|one| self.is_honest(one));
         let honest: Vec<&Instance> = honest.collect();
         let blamed = self.judge.attribute(|height| {
@@ -424,27 +435,23 @@ impl<'a> World<'a> {
         let id = sender.id;
         sender.watch.sent(id, message)?;
         if let Message::NewView(proposal) = message {
-            let parts = &proposal.new_view.view_changes;
-            let is_again = parts.iter().any(|part| part.prepared.is_some());
-            self.findings.proposed_again += u64::from(is_again);
+            let parts = proposal.new_view.view_changes.iter();
+            let claims = parts.filter_map(|part| part.prepared);
+            let blocks: BTreeSet<Sha256Digest> = claims.map(|claim| claim.digest).collect();
+            self.findings.proposed_again += u64::from(!blocks.is_empty());
+            self.findings.chosen += u64::from(blocks.len() > 1);
         }
         let view = sender.engine.machine().view().get();
         self.findings.view = self.findings.view.max(view);
-        let cut = self
-            .script
-            .rounds
-            .get(self.round)
-            .map(|round| match message {
-                Message::Vote(Vote {
-                    kind: VoteKind::Commit,
-                    ..
-                }) => round.commit,
-                _ => round.prepare,
-            });
+        let round = self.script.rounds.get(self.round);
+        let vote = match message {
+            Message::Vote(vote) => Some(vote.kind),
+            _ => None,
+        };
         let hears = |instance: &&Instance| {
             instance.id != id
                 && to.is_none_or(|to| to == instance.id)
-                && cut.is_none_or(|cut| cut.connects(from, instance.number))
+                && round.is_none_or(|round| round.hears(instance.number, from, vote))
         };
         let receivers: Vec<usize> = self
             .instances
