@@ -325,9 +325,9 @@ fn alphabet(cast: Cast) -> Vec<Round> {
                 add(Votes::Commit(silence));
                 continue;
             }
-            partitions
-                .iter()
-                .for_each(|commit| add(Votes::Commit(*commit)));
+            for commit in &partitions {
+                add(Votes::Commit(*commit));
+            }
             for group in partition.few_in_quorums(cast) {
                 add(Votes::PrepareHeardBy(group));
                 add(Votes::CommitHeardBy(group));
@@ -407,7 +407,7 @@ mod tests {
             let mut space = space(pairs, 4);
             let silent: Vec<u32> = (0..space.alphabet.len() as u32)
                 .filter(|letter| {
-                    space.alphabet[*letter as usize].prepare
+                    space.alphabet[*letter as usize].partition
                         == Partition::silence(space.shape.cast())
                 })
                 .collect();

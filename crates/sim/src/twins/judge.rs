@@ -276,3 +276,141 @@ pub(super) fn names(members: Members) -> String {
 fn violation(detail: impl Into<String>) -> Violation {
     Violation::new(NAME, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polity_consensus::fbpbft::{PrePrepare, Value, ViewChange, Vote};
+    use polity_crypto::Signature;
+    use polity_types::{Height, ReplicaId, View};
+
+    const A: u8 = 1;
+    const B: u8 = 2;
+    const C: u8 = 4;
+    const D: u8 = 8;
+
+    fn digest(byte: u8) -> Sha256Digest {
+        Sha256Digest::new([byte; 32])
+    }
+
+    fn decision(view: u64, byte: u8, signers: u8) -> Decision {
+        Decision {
+            view,
+            digest: digest(byte),
+            signers,
+        }
+    }
+
+    fn no_signature() -> Signature {
+        Signature::new(&[])
+    }
+
+    fn view_change(view: u64, signer: u32, prepared: Option<(u64, u8)>) -> ViewChange {
+        ViewChange {
+            height: Height::new(1),
+            view: View::new(view),
+            prepared: prepared.map(|(view, byte)| PreparedClaim {
+                view: View::new(view),
+                digest: digest(byte),
+            }),
+            signer: ReplicaId::new(signer),
+            signature: no_signature(),
+            certificate: None,
+        }
+    }
+
+    fn new_view(view: u64, byte: u8, parts: &[(u32, Option<(u64, u8)>)]) -> NewView {
+        NewView {
+            height: Height::new(1),
+            view: View::new(view),
+            view_changes: parts
+                .iter()
+                .map(|(signer, prepared)| view_change(view, *signer, *prepared))
+                .collect(),
+            pre_prepare: PrePrepare {
+                height: Height::new(1),
+                view: View::new(view),
+                digest: digest(byte),
+                signature: no_signature(),
+            },
+            signature: no_signature(),
+        }
+    }
+
+    #[test]
+    fn fb_16_two_decisions_of_one_view_name_who_signed_both() {
+        let (one, other) = (decision(0, 1, A | B | C), decision(0, 2, A | B | D));
+        assert_eq!(blame(&one, &other, &[]), A | B);
+    }
+
+    /// The first NEW-VIEW that turns away from the lower decision is where it was forgotten; what
+    /// follows may rest on it in good faith.
+    #[test]
+    fn fb_16_decisions_of_two_views_name_who_forgot_the_first() {
+        let (one, other) = (decision(0, 1, A | B | C), decision(2, 2, A | C | D));
+        let away = new_view(1, 2, &[(0, None), (1, None), (3, None)]);
+        let after = new_view(2, 2, &[(0, Some((1, 2))), (2, None), (3, Some((1, 2)))]);
+        let stored = [after.clone(), away];
+        assert_eq!(blame(&one, &other, &stored), A | B);
+        assert_eq!(blame(&other, &one, &stored), A | B);
+        // Without the NEW-VIEW of view 1 nobody can be named.
+        assert_eq!(blame(&one, &other, &[after]), 0);
+        assert_eq!(blame(&one, &other, &[]), 0);
+    }
+
+    /// A block prepared in the very view of the lower decision: whoever signed both.
+    #[test]
+    fn fb_16_a_second_block_prepared_in_the_view_names_who_prepared_it() {
+        use super::super::world::chain_of;
+        use polity_consensus::certificate::MultiSignature;
+        let chain = chain_of(0);
+        let signatures = [0, 1, 3]
+            .into_iter()
+            .map(|id| (ReplicaId::new(id), no_signature()))
+            .collect();
+        let votes = MultiSignature::collect(chain.committee(Height::new(1)), &signatures);
+        let mut away = new_view(1, 2, &[(0, Some((0, 2))), (1, None), (3, None)]);
+        away.view_changes[0].certificate = Some(VoteCertificate {
+            kind: VoteKind::Prepare,
+            height: Height::new(1),
+            view: View::ZERO,
+            value: Value::of_block(digest(2)),
+            votes,
+        });
+        let (one, other) = (decision(0, 1, A | B | C), decision(1, 2, A | B | D));
+        assert_eq!(blame(&one, &other, &[away]), A | B);
+    }
+
+    #[test]
+    fn a_fork_has_to_name_more_than_may_be_faulty_and_nobody_without_a_twin() {
+        let mut judge = Judge::new(Cast::new(2), Blake3Digest::new([0; 32]));
+        assert_eq!(judge.attribute(|_| Vec::new()), Ok(0));
+        let mut fork = |one: u8, other: u8| {
+            judge
+                .decisions
+                .insert(1, vec![decision(0, 1, one), decision(0, 2, other)]);
+            judge.attribute(|_| Vec::new())
+        };
+        assert_eq!(fork(A | B | C, A | B | D), Ok(A | B));
+        assert!(fork(A | C, A | D).is_err());
+        assert!(fork(A | B | C, A | B | C).is_err());
+    }
+
+    #[test]
+    fn fb_16_reports_name_twins_and_prove_something() {
+        let mut judge = Judge::new(Cast::new(1), Blake3Digest::new([0; 32]));
+        let vote = |signer: u32, byte: u8| Vote {
+            kind: VoteKind::Prepare,
+            height: Height::new(1),
+            view: View::ZERO,
+            value: Value::of_block(digest(byte)),
+            signer: ReplicaId::new(signer),
+            signature: no_signature(),
+        };
+        let two = |signer, one, other| Evidence::TwoVotes(vote(signer, one), vote(signer, other));
+        assert_eq!(judge.reported(2, &two(0, 1, 2)), Ok(()));
+        assert!(judge.reported(2, &two(0, 1, 1)).is_err());
+        assert!(judge.reported(2, &two(1, 1, 2)).is_err());
+        assert_eq!(judge.reports, 3);
+    }
+}

@@ -1,7 +1,6 @@
 //! Who is on the stage, who hears whom, and which of them nobody can tell apart.
 
 use super::MEMBERS;
-use core::fmt;
 use std::collections::BTreeSet;
 
 /// Instances at most: every member once, and a second time for each of two pairs.
@@ -62,7 +61,7 @@ impl Cast {
         let mut all = Vec::new();
         let mut places = [0_u8; INSTANCES_MAX];
         permute(0, self.instances(), &mut places, &mut |places| {
-            all.extend(Renaming::new(self, places));
+            all.extend(Renaming::new(self, *places));
         });
         all
     }
@@ -100,7 +99,7 @@ pub(super) struct Renaming {
 
 impl Renaming {
     /// A renaming, if both instances of a pair keep being one pair.
-    fn new(cast: Cast, instances: &[u8; INSTANCES_MAX]) -> Option<Self> {
+    fn new(cast: Cast, instances: [u8; INSTANCES_MAX]) -> Option<Self> {
         let mut members = [u8::MAX; MEMBERS];
         for (instance, renamed) in instances.iter().enumerate().take(cast.instances()) {
             let (from, to) = (cast.member(instance), cast.member(usize::from(*renamed)));
@@ -112,10 +111,7 @@ impl Renaming {
             }
             members[from] = to as u8;
         }
-        Some(Self {
-            instances: *instances,
-            members,
-        })
+        Some(Self { instances, members })
     }
 
     pub(super) fn member(&self, member: u8) -> u8 {
@@ -253,14 +249,6 @@ impl Partition {
             })
             .collect();
         blocks.join(" | ")
-    }
-}
-
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.blocks()
-            .iter()
-            .try_for_each(|block| write!(f, "{block}"))
     }
 }
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// How long a round takes, and a view before it is left.
-pub(super) const ROUND: Duration = Duration::from_millis(1_000);
+pub(super) const ROUND: Duration = Duration::from_secs(1);
 
 /// How long a frame is under way.
 const TRAVEL: Duration = Duration::from_millis(1);
