@@ -4,8 +4,8 @@ use super::world::ROUND;
 use crate::oracle::SigningWatch;
 use core::time::Duration;
 use polity_consensus::fbpbft::{
-    Chain, Config, Decided, Engine, Extent, Halt, Machine, NewView, Payload, Record, Roots,
-    SealedBlock, StartError, Tip, TransactionBytes, VoteCertificate,
+    Chain, Config, Decided, Engine, Extent, Halt, Keyring, Machine, NewView, Payload, Record,
+    Roots, SealedBlock, StartError, Tip, TransactionBytes, VoteCertificate,
 };
 use polity_crypto::Sha256Digest;
 use polity_crypto::stub::{StubSigner, StubVerifier};
@@ -187,7 +187,7 @@ impl Instance {
         let restored = Machine::restore(
             config(),
             machine.chain().clone(),
-            signer(self.id),
+            Keyring::new(self.id, vec![signer(self.id)]),
             StubVerifier,
             start,
             records,

@@ -396,7 +396,7 @@ impl<'a> World<'a> {
                         .handle(self.now, EngineInput::WorkPending(false));
                     assert!(effects.is_empty(), "less work asks for nothing");
                 }
-                return Ok(Some(EngineInput::Applied(roots)));
+                return Ok(Some(EngineInput::Applied { roots, next: None }));
             }
             Effect::ServeDecided {
                 to,
