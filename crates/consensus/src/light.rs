@@ -33,11 +33,25 @@ use polity_crypto::{Checker, Sha256Digest, Verifier, Verify as _};
 use polity_types::{Epoch, Height, Time, Weight};
 use serde::{Deserialize, Serialize};
 
-/// How long after a trusted header a client may skip, unless it is told otherwise: 14 days.
-pub const TRUSTING_PERIOD: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// When a client may skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkipRules {
+    /// How long after a trusted header.
+    pub trusting_period: Duration,
+    /// How far the clock of a proposer may be ahead of the client's; not less than the genesis lets
+    /// the clocks of members differ.
+    pub drift_max: Duration,
+}
 
-/// How far the clock of a proposer may be ahead of a client's.
-pub const DRIFT_MAX: Duration = Duration::from_secs(30);
+impl Default for SkipRules {
+    /// 14 days, and 30 seconds.
+    fn default() -> Self {
+        Self {
+            trusting_period: Duration::from_secs(14 * 24 * 60 * 60),
+            drift_max: Duration::from_secs(30),
+        }
+    }
+}
 
 /// A decided header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,7 +199,7 @@ impl LightClient {
     pub fn skip<V: Verifier>(
         &mut self,
         now: Time,
-        trusting_period: Duration,
+        rules: SkipRules,
         decided: &DecidedHeader,
         committee: &[Member],
         checker: &mut Checker<V>,
@@ -198,10 +212,10 @@ impl LightClient {
         if epoch <= self.epoch || header.timestamp < self.time {
             return Err(LightError::Older);
         }
-        if now > self.time.saturating_add(trusting_period) {
+        if now > self.time.saturating_add(rules.trusting_period) {
             return Err(LightError::Expired);
         }
-        if header.timestamp > now.saturating_add(DRIFT_MAX) {
+        if header.timestamp > now.saturating_add(rules.drift_max) {
             return Err(LightError::FromTheFuture);
         }
         // No header names the table of its own epoch; every COMMIT in the certificate covers it.

@@ -212,8 +212,8 @@ impl Executor {
             .unwrap_or(&self.members()[0].fee_account)
             .clone();
         // FB-17: what this block itself decides waits for the epoch after the next.
-        let next = self.next_committee(chain, verifier).is_some();
-        let next = next.then(|| self.next_members(verifier));
+        let is_last = chain.is_epoch_end(height);
+        let next = is_last.then(|| self.next_members(verifier));
         let transactions: Vec<&Verified<SignedTransaction>> =
             transactions.iter().map(|shared| &**shared).collect();
         let applied = self

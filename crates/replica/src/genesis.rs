@@ -336,14 +336,6 @@ impl Genesis {
         }
     }
 
-    /// The account that gets the fees of a member's blocks.
-    pub fn fee_account(&self, proposer: ReplicaId) -> Option<&Address> {
-        self.members
-            .iter()
-            .find(|member| member.id == proposer)
-            .map(|member| &member.fee_account)
-    }
-
     /// A member by its name.
     pub fn member(&self, name: &str) -> Option<&GenesisMember> {
         self.members.iter().find(|member| member.name == name)

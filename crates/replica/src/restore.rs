@@ -252,7 +252,8 @@ impl<V: Verifier + Clone> Restorer<V> {
         let header = sealed.header();
         let fits = header.parent == self.tip.parent.digest
             && header.application_root == self.tip.roots.application
-            && header.receipts_root == self.tip.roots.receipts;
+            && header.receipts_root == self.tip.roots.receipts
+            && header.next_committee == self.chain.next_committee(height);
         if !fits {
             return Err(unfit);
         }

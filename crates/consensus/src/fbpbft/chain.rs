@@ -109,8 +109,10 @@ impl Chain {
             .sha256()
     }
 
-    /// The committee of `height`, or that of the nearest epoch that is known. A wrong table does no
-    /// harm: everything that is signed covers the table, so nothing verifies under another.
+    /// The committee of `height`, or that of the nearest epoch that is known.
+    ///
+    /// What honest members sign covers the table of its epoch, so it does not verify under another.
+    /// What others sign may: whoever judges single members asks [`is_known`](Self::is_known) first.
     pub fn committee(&self, height: Height) -> &CommitteeTable {
         self.table(height)
     }
@@ -121,6 +123,11 @@ impl Chain {
         let below = self.committees.range(..=epoch).next_back();
         let nearest = below.or_else(|| self.committees.first_key_value());
         nearest.expect("a chain knows one committee at least").1
+    }
+
+    /// Whether a replica is a member in any epoch that is known.
+    pub fn knows(&self, id: ReplicaId) -> bool {
+        self.committees.values().any(|table| table.contains(id))
     }
 
     /// Id of an encoded transaction.

@@ -84,7 +84,7 @@ pub enum Extent {
 /// Why a replica stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// The committee decided on another state than this replica computed (FB-7).
+    /// The committee decided on another state or next committee than this replica computed (FB-7).
     #[error(
         "at height {height} the committee decided on the state {theirs}, but this replica \
          computed {ours}: restore it from a snapshot or replay its journal with the same version"

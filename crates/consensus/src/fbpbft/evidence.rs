@@ -101,7 +101,8 @@ impl Verify for Evidence {
         checker: &mut Checker<V>,
     ) -> Result<(), VerifyError> {
         let (height, _) = self.position();
-        if !chain.committee(height).contains(self.accused(chain)) {
+        // FB-17: a key of another epoch convicts nobody.
+        if !chain.is_known(height) || !chain.committee(height).contains(self.accused(chain)) {
             return Err(VerifyError);
         }
         let is_offence = match self {

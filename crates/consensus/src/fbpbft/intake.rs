@@ -67,13 +67,7 @@ impl Intake {
         link: ReplicaId,
         message: Message,
     ) -> Vec<Input> {
-        if let Message::FetchDecided { .. } = message
-            && link != machine.id()
-        {
-            // What is decided is for everybody whom the host lets in: those who join, too.
-            return self.verify(machine, link, message);
-        }
-        if !machine.committee().contains(link) || link == machine.id() {
+        if link == machine.id() || !may_send(machine, link, &message) {
             machine.drop_message(DropReason::Stranger);
             return Vec::new();
         }
@@ -152,6 +146,7 @@ impl Intake {
                 .collect();
         }
         self.released = height;
+        self.links.retain(|id, _| machine.chain.knows(*id));
         for link in self.links.values_mut() {
             link.forget_below(height);
         }
@@ -291,7 +286,7 @@ impl Intake {
         vote: Vote,
     ) -> Vec<Input> {
         let current = machine.height();
-        if !machine.committee().contains(vote.signer)
+        if !machine.chain.committee(vote.height).contains(vote.signer)
             || !message::is_well_formed(vote.kind, vote.view, &vote.value)
         {
             machine.drop_message(DropReason::Malformed);
@@ -471,6 +466,34 @@ impl Intake {
             inputs.extend(verified);
         }
         inputs
+    }
+}
+
+/// Whether a link may send this. Those who vote at a height speak about it. What is decided and who
+/// is how far may come from everybody whom the host lets in, who joins and who left included: it is
+/// verified without its sender, or only causes that blocks are asked for (FB-14).
+fn may_send<S: Signer, V: Verifier>(
+    machine: &Machine<S, V>,
+    link: ReplicaId,
+    message: &Message,
+) -> bool {
+    let height = match message {
+        Message::Status(_)
+        | Message::FetchDecided { .. }
+        | Message::FetchBlock { .. }
+        | Message::Decided(_)
+        | Message::Block(_) => return true,
+        Message::Evidence(_) => return machine.chain.knows(link),
+        Message::Vote(vote) => vote.height,
+        Message::Proposal(proposal) => proposal.pre_prepare.height,
+        Message::ViewChange(view_change) => view_change.height,
+        Message::NewView(proposal) => proposal.new_view.height,
+    };
+    // Of an unknown committee it is only learned that it exists.
+    if machine.chain.is_known(height) {
+        machine.chain.committee(height).contains(link)
+    } else {
+        machine.chain.knows(link)
     }
 }
 

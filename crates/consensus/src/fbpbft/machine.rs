@@ -16,7 +16,7 @@ use super::rules::{HeaderError, Parent};
 use super::tally::Tally;
 use crate::committee::CommitteeTable;
 use crate::evidence::EvidencePool;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use polity_crypto::{Checker, Preimage, Sha256Digest, Signature, Signer, Verifier};
 use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Timers, View, wire};
@@ -140,6 +140,8 @@ pub(super) struct Round {
     pub(super) pre_prepares: BTreeMap<View, PrePrepare>,
     /// What this replica sent PREPARE for.
     pub(super) accepted: BTreeMap<View, Value>,
+    /// Views whose proposal this replica found good while it had no vote.
+    pub(super) followed: BTreeSet<View>,
     /// What this replica sent COMMIT for.
     pub(super) committed: BTreeMap<View, Sha256Digest>,
     /// What this replica proposed.
@@ -178,6 +180,11 @@ impl Round {
         {
             self.prepared.pop_first();
         }
+    }
+
+    /// Whether the proposal of a view was found good.
+    pub(super) fn has_judged(&self, view: View) -> bool {
+        self.accepted.contains_key(&view) || self.followed.contains(&view)
     }
 
     /// Whether this replica is in its view: entered and not left.
@@ -404,7 +411,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     pub(super) fn awaits_proposal(&self, view: View) -> bool {
         view == self.round.view
             && self.round.is_active()
-            && !self.round.accepted.contains_key(&view)
+            && !self.round.has_judged(view)
             && self.round.pending.is_none()
     }
 

@@ -238,7 +238,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.drop_message(DropReason::ViewNotActive);
             return;
         }
-        let is_known = self.round.accepted.contains_key(&view)
+        let is_known = self.round.has_judged(view)
             || self.round.pending.as_ref().is_some_and(|p| p.view == view);
         if is_known {
             self.drop_message(DropReason::Known);
@@ -332,7 +332,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             return;
         }
         if !self.has_vote() {
-            // It follows: the block is here when its votes are.
+            // It follows: the block is here when its votes are, and copies of it cost nothing.
+            self.round.followed.insert(view);
             self.try_decide(now, out);
             return;
         }
@@ -526,6 +527,17 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.halt(halt, out);
             return;
         }
+        let ours = self.chain.next_committee(self.height());
+        if header.next_committee != ours {
+            // FB-7: it would take everything of the next epoch for forged.
+            let halt = Halt::Diverged {
+                height: self.height(),
+                theirs: header.next_committee,
+                ours,
+            };
+            self.halt(halt, out);
+            return;
+        }
         if !held.is_authorised {
             out.push(Effect::RequestValidation {
                 block: held.block,
@@ -561,6 +573,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         self.timers.cancel(&Timer::View);
         self.timers.cancel(&Timer::Retransmit);
         self.chain.enter(self.height());
+        self.forget_strangers();
         self.pause_fetching();
     }
 

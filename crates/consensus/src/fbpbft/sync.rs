@@ -16,8 +16,8 @@ use polity_types::{Effects, Height, ReplicaId, Time, wire};
 /// A peer's fetches are answered at most this often.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
 
-/// Peers whose last fetch is remembered: members, and those who were or will be.
-const SERVED_MAX: usize = 3 * CommitteeTable::MEMBERS_MAX;
+/// Peers of whom something is remembered: members, and those who were or will be.
+const PEERS_MAX: usize = 3 * CommitteeTable::MEMBERS_MAX;
 
 /// A peer that decided more is given this long to have its votes arrive, before blocks are fetched:
 /// in the normal case a replica is one message behind, not one block.
@@ -58,7 +58,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 
     /// A peer works on `height`, so it has decided the one below.
     pub(super) fn note_height(&mut self, now: Time, peer: ReplicaId, height: Height) {
-        if !self.committee().contains(peer) {
+        if self.sync.heights.len() >= PEERS_MAX && !self.sync.heights.contains_key(&peer) {
+            // The host lets members in, past and future ones, so this is out of reach.
             return;
         }
         self.sync.heights.insert(peer, height);
@@ -72,16 +73,21 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     /// that others have decided. Each try goes to another member (FB-14).
     pub(super) fn fetch_missing(&mut self, now: Time, out: &mut Effects<Effect>) {
         let height = self.height();
-        let (message, candidates) = if let Some((digest, holders)) = self.missing_block() {
+        let attempt = self.sync.attempts;
+        let ahead: Vec<ReplicaId> = self
+            .sync
+            .heights
+            .iter()
+            .filter(|(_, theirs)| **theirs > height)
+            .map(|(id, _)| *id)
+            .collect();
+        // Those who signed a decision hold its block, and may be gone; whoever is ahead has it, too.
+        let is_decided = self.round.decision.is_some();
+        let asks_others = is_decided && !ahead.is_empty() && !attempt.is_multiple_of(2);
+        let missing = self.missing_block().filter(|_| !asks_others);
+        let (message, candidates) = if let Some((digest, holders)) = missing {
             (Message::FetchBlock { height, digest }, holders)
         } else {
-            let ahead: Vec<ReplicaId> = self
-                .sync
-                .heights
-                .iter()
-                .filter(|(_, theirs)| **theirs > height)
-                .map(|(id, _)| *id)
-                .collect();
             self.sync.asked_until = height.saturating_add(self.config.fetch_blocks_max);
             (Message::FetchDecided { from: height }, ahead)
         };
@@ -93,7 +99,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.timers.cancel(&Timer::Fetch);
             return;
         }
-        let turn = (self.sync.attempts % candidates.len() as u64) as usize;
+        let turn = if is_decided { attempt / 2 } else { attempt };
+        let turn = (turn % candidates.len() as u64) as usize;
         self.sync.attempts += 1;
         out.push(Effect::Send {
             to: candidates[turn],
@@ -162,7 +169,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.drop_message(DropReason::Unsolicited);
             return false;
         }
-        if self.sync.served.len() >= SERVED_MAX {
+        if self.sync.served.len() >= PEERS_MAX {
             // The host lets members in, past and future ones, so this is out of reach.
             self.sync.served.pop_first();
         }
@@ -308,6 +315,13 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 self.timers.set_if_unset(Timer::Fetch, at);
             }
         }
+    }
+
+    /// Forgets what is known of those who are members no more.
+    pub(super) fn forget_strangers(&mut self) {
+        let chain = &self.chain;
+        self.sync.heights.retain(|id, _| chain.knows(*id));
+        self.sync.served.retain(|id, _| chain.knows(*id));
     }
 
     /// A height was decided without a fetch: the clock of "behind" starts anew.

@@ -368,7 +368,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             return;
         }
         let is_known = view == self.round.view
-            && (self.round.accepted.contains_key(&view)
+            && (self.round.has_judged(view)
                 || self.round.pending.as_ref().is_some_and(|p| p.view == view));
         if is_known {
             // A second NEW-VIEW of this view may still be an offence.
