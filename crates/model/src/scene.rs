@@ -112,8 +112,8 @@ impl Scene<'_> {
         .expect("it said so")
     }
 
-    /// Proofs of PREPAREs below `view` that the faulty member can show: with its own vote, those of
-    /// any two others.
+    /// Proofs of PREPAREs below `view` that the faulty member can show: the votes of any two others
+    /// beside its own.
     fn proofs(&self, view: View) -> Vec<(View, Value, Vec<ReplicaId>)> {
         let Some(faulty) = self.world.faulty else {
             return Vec::new();
@@ -289,8 +289,8 @@ impl Scene<'_> {
             if replica.has_certificate(view) || !(may_commit || may_claim) {
                 continue;
             }
-            let others = self.preparers(view, &value);
-            if let Some(voters) = self.others(replica, &others, is_own) {
+            // A certificate names its signers, so each set of voters makes another one.
+            for voters in self.voters(replica, &self.preparers(view, &value), is_own) {
                 let votes = voters.into_iter().map(|id| {
                     let number = self.vote(id, VoteKind::Prepare, view, value);
                     (id, number)
@@ -301,7 +301,8 @@ impl Scene<'_> {
         for (view, digest) in self.committed_values() {
             let is_own = replica.said.commits.get(&view) == Some(&digest);
             let committers = self.committers(view, &digest);
-            let Some(voters) = self.others(replica, &committers, is_own) else {
+            // Nothing that is searched depends on who signed a decision.
+            let Some(voters) = self.voters(replica, &committers, is_own).into_iter().next() else {
                 continue;
             };
             if replica.has_block(&digest) {
@@ -318,17 +319,27 @@ impl Scene<'_> {
         }
     }
 
-    /// Whose votes complete a quorum for a replica, the faulty member's first.
-    fn others(
+    /// The sets of other members whose votes complete a quorum for a replica. The first contains
+    /// the faulty member, if there is one.
+    fn voters(
         &self,
         replica: &Replica,
         honest: &[ReplicaId],
         is_own: bool,
-    ) -> Option<Vec<ReplicaId>> {
+    ) -> Vec<Vec<ReplicaId>> {
         let needed = QUORUM - usize::from(is_own);
         let honest = honest.iter().copied().filter(|id| *id != replica.id);
-        let voters: Vec<ReplicaId> = self.world.faulty.into_iter().chain(honest).collect();
-        (voters.len() >= needed).then(|| voters[..needed].to_vec())
+        let mut sets: Vec<Vec<ReplicaId>> = vec![Vec::new()];
+        for id in self.world.faulty.into_iter().chain(honest) {
+            let grown: Vec<Vec<ReplicaId>> = sets
+                .iter()
+                .filter(|set| set.len() < needed)
+                .map(|set| set.iter().copied().chain([id]).collect())
+                .collect();
+            sets.extend(grown);
+        }
+        sets.retain(|set| set.len() == needed);
+        sets
     }
 
     /// VIEW-CHANGEs arrive at the honest leader of `view`: any two with the blocks they claim, or any
@@ -413,7 +424,7 @@ impl Scene<'_> {
         }
         for (view, digest) in self.committed_values() {
             let committers = self.committers(view, &digest);
-            let Some(voters) = self.others(replica, &committers, false) else {
+            let Some(voters) = self.voters(replica, &committers, false).into_iter().next() else {
                 continue;
             };
             let decided = self.messages.decided(self.world, view, digest, &voters);
