@@ -1,7 +1,7 @@
 //! Searches the states of a small committee and says what it found.
 
 use clap::Parser;
-use polity_model::{Ending, Fault, Grain, Limits, Report, Scenario, Seat, run};
+use polity_model::{Ending, Fault, Grain, Limits, Report, Scenario, Seat, compare, run};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ struct Arguments {
     /// Blocks that a faulty leader may propose in each view it leads.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=4))]
     values: u64,
-    /// Who is faulty: leader-0, leader-1, leader-2, follower, nobody, or each that differs.
+    /// Who is faulty: leader-0, leader-1, leader-2, follower, absent (down), nobody, or
+    /// each that differs.
     #[arg(long, default_value = "each", value_parser = seats)]
     byzantine: Who,
     /// Threads that search.
@@ -27,12 +28,18 @@ struct Arguments {
     /// Stop after so many minutes, all searches together.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
+    /// How often honest replicas may stop, between two records too, and be restored, all together.
+    #[arg(long, default_value_t = 0)]
+    restarts: usize,
     /// A step is one message instead of one action. Much larger; to check the smaller search.
     #[arg(long)]
     single_messages: bool,
     /// A rule that honest replicas break: certificates, bare-proposals or votes.
     #[arg(long, value_parser = fault)]
     broken: Option<Fault>,
+    /// Search with single messages too, and compare what the replicas said and decided.
+    #[arg(long, conflicts_with = "single_messages")]
+    compare: bool,
     /// Show a path to every property that some state has to show.
     #[arg(long)]
     paths: bool,
@@ -48,12 +55,15 @@ fn seats(text: &str) -> Result<Who, String> {
     match text {
         "each" => Ok(Who::Each),
         "follower" => Ok(Who::One(Seat::Follower)),
+        "absent" => Ok(Who::One(Seat::Absent)),
         "nobody" => Ok(Who::One(Seat::Nobody)),
         _ => text
             .strip_prefix("leader-")
             .and_then(|view| view.parse().ok())
             .map(|view| Who::One(Seat::Leader(view)))
-            .ok_or_else(|| "leader-0, leader-1, leader-2, follower, nobody or each".to_owned()),
+            .ok_or_else(|| {
+                "leader-0, leader-1, leader-2, follower, absent, nobody or each".to_owned()
+            }),
     }
 }
 
@@ -81,6 +91,7 @@ fn main() -> ExitCode {
             values: arguments.values,
             seat,
             fault: arguments.broken.unwrap_or(Fault::None),
+            restarts: arguments.restarts,
             grain: if arguments.single_messages {
                 Grain::Message
             } else {
@@ -91,16 +102,24 @@ fn main() -> ExitCode {
             threads: arguments.threads,
             time: budget.saturating_sub(started.elapsed()),
             memory_bytes: arguments.memory_gib << 30,
-            is_for_a_fork: arguments.broken.is_some() && arguments.broken != Some(Fault::ForgetsVotes),
+            is_for_a_fork: arguments.broken.is_some()
+                && arguments.broken != Some(Fault::ForgetsVotes),
         };
         println!(
             "4 members of weight 1, height 1, views 0 to {}, {} values of a faulty leader, \
-             faulty: {seat}, broken rule: {:?}, a step is one {:?}",
+             faulty: {seat}, broken rule: {:?}, restarts: {}, a step is one {:?}",
             scenario.views - 1,
             scenario.values,
             scenario.fault,
+            scenario.restarts,
             scenario.grain,
         );
+        if arguments.compare {
+            let comparison = compare(scenario);
+            println!("  {comparison:?}");
+            has_failed |= comparison.lost + comparison.invented > 0;
+            continue;
+        }
         let report = run(scenario, &limits, |states, time| {
             eprintln!("  {states} states after {} s", time.as_secs());
         });

@@ -36,8 +36,13 @@ pub(crate) enum Rule {
 pub(crate) enum Step {
     /// The timer of its view fires.
     Timeout,
-    /// It stops and starts without its journal. In broken models only.
+    /// It stops and is restored from its journal.
     Restart,
+    /// It stops in the middle of this step, when it has stored so many records of it, and is restored
+    /// from its journal.
+    Crash(Box<Step>, usize),
+    /// It stops and starts without its journal. In broken models only.
+    Forget,
     /// These messages arrive, one after the other, each over this link.
     Receive(Vec<(ReplicaId, Number)>),
 }
@@ -58,6 +63,10 @@ pub(crate) struct Replica {
     /// View of the COMMITs, and the block.
     pub(crate) decided: Option<(View, Sha256Digest)>,
     pub(crate) broken: BTreeSet<Rule>,
+    /// How often it stopped and was restored.
+    pub(crate) restarts: usize,
+    /// Records that it may still store before it stops.
+    records_left: Option<usize>,
 }
 
 /// What a replica said, by view.
@@ -76,6 +85,7 @@ pub(crate) enum Identity {
     /// Everything that it remembers of the height.
     Whole {
         id: ReplicaId,
+        restarts: usize,
         round: Round,
         intake: Intake,
         sent: BTreeSet<Number>,
@@ -85,6 +95,8 @@ pub(crate) enum Identity {
     /// What later actions can depend on.
     Standing {
         id: ReplicaId,
+        /// A restored replica remembers less, so it counts as another one.
+        restarts: usize,
         /// Floor and view entered; none once it has decided.
         position: Option<(View, View)>,
         sent: BTreeSet<Number>,
@@ -109,6 +121,8 @@ impl Replica {
             heard: BTreeSet::new(),
             decided: None,
             broken: BTreeSet::new(),
+            restarts: 0,
+            records_left: None,
         };
         replica.begin(world, messages);
         replica
@@ -126,22 +140,41 @@ impl Replica {
     /// The state after a step; nothing if the step changes nothing.
     pub(crate) fn after(&self, world: &World, messages: &Messages, step: &Step) -> Option<Self> {
         let mut next = self.clone();
-        let acts = match step {
-            Step::Timeout => next.time_out(world, messages),
-            Step::Restart => next.restart(world, messages),
-            Step::Receive(deliveries) => {
-                let mut acts = false;
-                for (link, number) in deliveries {
-                    acts |= next.receive(world, messages, *link, *number);
-                }
-                acts
-            }
-        };
+        let acts = next.take(world, messages, step)?;
         let is_new = match world.scenario.grain {
             Grain::Message => next.identity(world) != self.identity(world),
             Grain::Action => acts,
         };
         is_new.then_some(next)
+    }
+
+    /// Takes a step. Says whether the replica acted, or nothing if there is no such step.
+    fn take(&mut self, world: &World, messages: &Messages, step: &Step) -> Option<bool> {
+        let acts = match step {
+            Step::Timeout => self.time_out(world, messages),
+            Step::Receive(deliveries) => {
+                let mut acts = false;
+                for (link, number) in deliveries {
+                    acts |= self.receive(world, messages, *link, *number);
+                }
+                acts
+            }
+            Step::Restart => self.restore(world, messages),
+            Step::Crash(step, records) => {
+                self.records_left = Some(*records);
+                self.take(world, messages, step)?;
+                if self.records_left != Some(0) || self.decided.is_some() {
+                    // It stored no more than that, so it did not stop in the middle.
+                    return None;
+                }
+                self.restore(world, messages)
+            }
+            Step::Forget => {
+                self.journal.clear();
+                self.restore(world, messages)
+            }
+        };
+        Some(acts)
     }
 
     fn time_out(&mut self, world: &World, messages: &Messages) -> bool {
@@ -154,17 +187,32 @@ impl Replica {
             self.engine = engine(world, self.id, self.journal.iter().cloned());
             self.begin(world, messages);
         }
+        let left = self.floor();
+        let mut acts = false;
+        // Retransmissions come before the timeout. They say again what is on the network for ever.
+        while self.floor() == left && self.records_left != Some(0) {
+            acts |= self.tick(world, messages);
+        }
+        acts
+    }
+
+    fn tick(&mut self, world: &World, messages: &Messages) -> bool {
         let deadline = self.engine.deadline().expect("a view has a timer");
         let longest = NOW.saturating_add(Duration::from_secs(7_200));
-        assert!(deadline < longest, "only timers of views come due");
+        assert!(deadline < longest, "the timer of the view is not running");
         let effects = self.engine.tick(deadline);
         self.carry_out(world, messages, effects)
     }
 
-    fn restart(&mut self, world: &World, messages: &Messages) -> bool {
-        self.journal.clear();
-        self.engine = engine(world, self.id, []);
+    /// Stops, and starts from what the journal holds.
+    fn restore(&mut self, world: &World, messages: &Messages) -> bool {
+        self.records_left = None;
+        self.restarts += 1;
+        self.heard.clear();
+        self.engine = engine(world, self.id, self.journal.iter().cloned());
         self.begin(world, messages);
+        // What was stored and perhaps not sent is sent now, by the first retransmission.
+        self.tick(world, messages);
         true
     }
 
@@ -206,9 +254,14 @@ impl Replica {
         let mut acts = false;
         let mut queue: VecDeque<Effect> = effects.into_iter().collect();
         while let Some(effect) = queue.pop_front() {
+            if self.records_left == Some(0) {
+                // It has stopped: nothing further is stored, sent or answered.
+                break;
+            }
             let answer = match effect {
                 Effect::Persist(record) => {
                     acts = true;
+                    self.records_left = self.records_left.map(|left| left - 1);
                     if let Record::Entered { view, .. } = record {
                         self.entered.insert(view);
                     }
@@ -318,10 +371,10 @@ impl Replica {
                 let view = view_change.view;
                 let number = messages.keep(message.clone());
                 let claim = view_change.prepared;
-                let first = *said.view_changes.entry(view).or_insert((claim, number));
-                if first.1 != number || (view <= floor && left != Some(view)) {
+                if !said.view_changes.contains_key(&view) && view <= floor {
                     broken.push(Rule::NothingBelowTheFloor);
                 }
+                let first = *said.view_changes.entry(view).or_insert((claim, number));
                 if claim != highest_certificate(&self.journal, view) {
                     broken.push(Rule::ViewChangeClaimsHighest);
                 }
@@ -344,11 +397,12 @@ impl Replica {
 
     /// What makes this state the same as another.
     pub(crate) fn identity(&self, world: &World) -> Identity {
-        let (id, decided) = (self.id, self.decided);
+        let (id, decided, restarts) = (self.id, self.decided, self.restarts);
         let (sent, broken) = (self.sent.clone(), self.broken.clone());
         match world.scenario.grain {
             Grain::Message => Identity::Whole {
                 id,
+                restarts,
                 round: self.engine.machine().round().clone(),
                 intake: self.engine.intake().clone(),
                 sent,
@@ -366,6 +420,7 @@ impl Replica {
                 };
                 Identity::Standing {
                     id,
+                    restarts,
                     position: (!is_over).then(|| (floor, self.view())),
                     sent,
                     claimable,
@@ -403,7 +458,10 @@ impl Replica {
 
     /// Whether it voted for the block, so that it has it.
     pub(crate) fn has_block(&self, digest: &Sha256Digest) -> bool {
-        self.said.prepares.values().any(|value| value.digest == *digest)
+        self.said
+            .prepares
+            .values()
+            .any(|value| value.digest == *digest)
     }
 }
 

@@ -103,7 +103,11 @@ impl Report {
 }
 
 /// Searches one scenario. `progress` is told now and then how many states were visited.
-pub fn run(scenario: Scenario, limits: &Limits, mut progress: impl FnMut(usize, Duration)) -> Report {
+pub fn run(
+    scenario: Scenario,
+    limits: &Limits,
+    mut progress: impl FnMut(usize, Duration),
+) -> Report {
     let started = Instant::now();
     let search = Search::new(scenario);
     let stopper = search.stopper();
@@ -141,6 +145,8 @@ pub fn run(scenario: Scenario, limits: &Limits, mut progress: impl FnMut(usize, 
     }
     let checker = checker.join();
     let time = started.elapsed();
+    // Paths are walked again from the start.
+    stopper.store(false, Ordering::Relaxed);
     let search = checker.model();
     let paths = checker.discoveries();
     let findings: Vec<Finding> = search

@@ -1,9 +1,7 @@
 //! What is searched: how many views and values, which seat is faulty, which rule is broken on purpose.
 
 use polity_consensus::committee::{CommitteeTable, Member};
-use polity_consensus::fbpbft::{
-    Body, Chain, Config, Counts, Header, Roots, SealedBlock, Tip,
-};
+use polity_consensus::fbpbft::{Body, Chain, Config, Counts, Header, Roots, SealedBlock, Tip};
 use polity_crypto::stub::StubSigner;
 use polity_crypto::{Blake3Digest, Preimage, Sha256Digest, Signer as _, domain};
 use polity_types::{Height, ReplicaId, Time, View, Weight};
@@ -30,6 +28,8 @@ pub enum Seat {
     Leader(u64),
     /// It leads none of the searched views.
     Follower,
+    /// It leads none of the searched views, and it is down.
+    Absent,
     /// Nobody is faulty.
     Nobody,
 }
@@ -39,6 +39,7 @@ impl std::fmt::Display for Seat {
         match self {
             Self::Leader(view) => write!(f, "leader-{view}"),
             Self::Follower => f.write_str("follower"),
+            Self::Absent => f.write_str("absent"),
             Self::Nobody => f.write_str("nobody"),
         }
     }
@@ -78,6 +79,8 @@ pub struct Scenario {
     pub seat: Seat,
     /// What the honest do wrong.
     pub fault: Fault,
+    /// How often honest replicas may stop and be restored from their journals, all together.
+    pub restarts: usize,
     /// How much happens in one step.
     pub grain: Grain,
 }
@@ -90,6 +93,7 @@ impl Scenario {
             values: 2,
             seat,
             fault: Fault::None,
+            restarts: 0,
             grain: Grain::Action,
         }
     }
@@ -137,22 +141,24 @@ impl World {
             (0..scenario.views).any(|view| chain.leader(HEIGHT, View::new(view)) == id)
         };
         let all: Vec<ReplicaId> = (0..MEMBERS as u32).map(ReplicaId::new).collect();
-        let faulty = match scenario.seat {
-            Seat::Leader(view) => Some(chain.leader(HEIGHT, View::new(view))),
-            Seat::Follower => all.iter().copied().find(|id| !leads(*id)),
-            Seat::Nobody => None,
+        let follower = all.iter().copied().find(|id| !leads(*id));
+        let (faulty, absent) = match scenario.seat {
+            Seat::Leader(view) => (Some(chain.leader(HEIGHT, View::new(view))), None),
+            Seat::Follower => (follower, None),
+            Seat::Absent => (None, follower),
+            Seat::Nobody => (None, None),
         };
         assert!(
-            faulty.is_some() || scenario.seat == Seat::Nobody,
+            faulty.or(absent).is_some() || scenario.seat == Seat::Nobody,
             "with {} views every member leads one",
             scenario.views
         );
-        // Of these, only the timeouts of views may come due.
+        // Of these, only the timeouts of views and retransmissions before them may come due.
         let never = Duration::from_secs(1 << 40);
         let config = Config {
             timeout_base: Duration::from_secs(1),
             timeout_max: Duration::from_secs(3_600),
-            retransmit_after: never,
+            retransmit_after: Duration::from_millis(500),
             status_every: never,
             fetch_timeout: never,
             // A cache would make two equal states differ.
@@ -164,7 +170,10 @@ impl World {
             scenario,
             tip: Tip::genesis(&chain, Time::ZERO, state),
             config,
-            honest: all.into_iter().filter(|id| Some(*id) != faulty).collect(),
+            honest: all
+                .into_iter()
+                .filter(|id| Some(*id) != faulty && Some(*id) != absent)
+                .collect(),
             faulty,
             chain,
             fresh: Vec::new(),
@@ -173,7 +182,9 @@ impl World {
             .views()
             .map(|view| {
                 let numbers = 0..scenario.values;
-                numbers.map(|number| world.fresh_block(view, number)).collect()
+                numbers
+                    .map(|number| world.fresh_block(view, number))
+                    .collect()
             })
             .collect();
         world

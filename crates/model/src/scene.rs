@@ -14,6 +14,12 @@ use polity_types::{ReplicaId, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How often replicas of a broken model may forget everything, all together.
+const FORGETS_MAX: usize = 2;
+
+/// Records that one step stores, at most.
+const RECORDS_MAX: usize = 8;
+
 /// A VIEW-CHANGE that can be had.
 #[derive(Clone, Copy)]
 struct Part {
@@ -33,9 +39,6 @@ impl Scene<'_> {
     pub(crate) fn steps(&self, index: usize) -> Vec<Step> {
         let replica = &*self.replicas[index];
         let mut steps = Vec::new();
-        if self.world.scenario.fault == Fault::ForgetsVotes && replica.decided.is_none() {
-            steps.push(Step::Restart);
-        }
         if replica.decided.is_some() {
             // It is at the next height, which is not searched. What it said stays on the network.
             return steps;
@@ -56,6 +59,20 @@ impl Scene<'_> {
                     }
                 }
             }
+        }
+        let restarts: usize = self.replicas.iter().map(|replica| replica.restarts).sum();
+        if self.world.scenario.fault == Fault::ForgetsVotes && restarts < FORGETS_MAX {
+            steps.push(Step::Forget);
+        }
+        if restarts < self.world.scenario.restarts {
+            let crashes: Vec<Step> = steps
+                .iter()
+                .flat_map(|step| {
+                    (1..=RECORDS_MAX).map(|records| Step::Crash(Box::new(step.clone()), records))
+                })
+                .collect();
+            steps.extend(crashes);
+            steps.push(Step::Restart);
         }
         steps
     }
@@ -210,8 +227,10 @@ impl Scene<'_> {
             bare.collect()
         } else {
             // FB-4 refuses bare ones in these views.
-            let fresh: Vec<Arc<Block>> =
-                fresh.iter().map(|block| Arc::clone(block.block())).collect();
+            let fresh: Vec<Arc<Block>> = fresh
+                .iter()
+                .map(|block| Arc::clone(block.block()))
+                .collect();
             bare.chain(self.new_views(view, &fresh)).collect()
         }
     }
@@ -311,9 +330,7 @@ impl Scene<'_> {
                     (id, self.vote(id, VoteKind::Commit, view, value))
                 });
                 steps.push(Step::Receive(votes.collect()));
-            } else if let Some(number) =
-                self.messages.decided(self.world, view, digest, &voters)
-            {
+            } else if let Some(number) = self.messages.decided(self.world, view, digest, &voters) {
                 steps.push(Step::Receive(vec![(voters[0], number)]));
             }
         }
@@ -321,12 +338,7 @@ impl Scene<'_> {
 
     /// The sets of other members whose votes complete a quorum for a replica. The first contains
     /// the faulty member, if there is one.
-    fn voters(
-        &self,
-        replica: &Replica,
-        honest: &[ReplicaId],
-        is_own: bool,
-    ) -> Vec<Vec<ReplicaId>> {
+    fn voters(&self, replica: &Replica, honest: &[ReplicaId], is_own: bool) -> Vec<Vec<ReplicaId>> {
         let needed = QUORUM - usize::from(is_own);
         let honest = honest.iter().copied().filter(|id| *id != replica.id);
         let mut sets: Vec<Vec<ReplicaId>> = vec![Vec::new()];
@@ -351,10 +363,8 @@ impl Scene<'_> {
         let parts = self.parts(view).into_iter().chain(self.bare_claims(view));
         let parts: Vec<Part> = parts.filter(|part| part.signer != replica.id).collect();
         for set in subsets(&parts) {
-            let mut deliveries: Vec<(ReplicaId, Number)> = set
-                .iter()
-                .map(|part| (part.signer, part.number))
-                .collect();
+            let mut deliveries: Vec<(ReplicaId, Number)> =
+                set.iter().map(|part| (part.signer, part.number)).collect();
             if set.len() == QUORUM - 1 {
                 let claims = set.iter().filter_map(|part| part.claim);
                 for digest in claims.map(|claim| claim.digest).collect::<BTreeSet<_>>() {

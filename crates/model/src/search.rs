@@ -221,7 +221,9 @@ impl Search {
                 .filter(|value| value.digest == *digest)
                 .copied()
                 .collect();
-            let mut counts = values.iter().map(|value| scene.preparers(view, value).len());
+            let mut counts = values
+                .iter()
+                .map(|value| scene.preparers(view, value).len());
             counts.any(|count| count >= enough)
         };
         scene.replicas.iter().all(|replica| {

@@ -160,7 +160,12 @@ impl Word {
 pub(crate) fn step_text(world: &World, messages: &Messages, step: &Step) -> String {
     match step {
         Step::Timeout => "waits too long".to_owned(),
-        Step::Restart => "stops and starts without its journal".to_owned(),
+        Step::Restart => "stops and is restored".to_owned(),
+        Step::Crash(step, records) => format!(
+            "{}, but stops after {records} records of that and is restored",
+            step_text(world, messages, step)
+        ),
+        Step::Forget => "stops and starts without its journal".to_owned(),
         Step::Receive(deliveries) => {
             let each: Vec<String> = deliveries
                 .iter()
