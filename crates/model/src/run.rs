@@ -36,7 +36,7 @@ impl Default for Limits {
 pub enum Ending {
     /// Every reachable state was visited.
     Exhausted,
-    /// A property failed, and the search stopped there.
+    /// A property failed, and the search limit there.
     Failed,
     /// A limit came first.
     Stopped(String),
@@ -121,20 +121,20 @@ pub fn run(
         .threads(limits.threads)
         .finish_when(until)
         .spawn_bfs();
-    let mut stopped = None;
+    let mut limit = None;
     let mut memory_bytes = None;
     let mut shown = started;
     while !checker.is_done() {
         std::thread::sleep(Duration::from_millis(20));
         memory_bytes = memory_bytes.max(resident_bytes());
         let elapsed = started.elapsed();
-        if stopped.is_none() {
+        if limit.is_none() {
             if elapsed >= limits.time {
-                stopped = Some(format!("{} s passed", limits.time.as_secs()));
+                limit = Some(format!("{} s passed", limits.time.as_secs()));
             } else if memory_bytes.is_some_and(|bytes| bytes >= limits.memory_bytes) {
-                stopped = Some(format!("{} MiB were used", limits.memory_bytes >> 20));
+                limit = Some(format!("{} MiB were used", limits.memory_bytes >> 20));
             }
-            if stopped.is_some() {
+            if limit.is_some() {
                 stopper.store(true, Ordering::Relaxed);
             }
         }
@@ -161,7 +161,7 @@ pub fn run(
     let has_failed = findings
         .iter()
         .any(|finding| finding.is_always && !finding.is_good());
-    let ending = match stopped {
+    let ending = match limit {
         _ if has_failed => Ending::Failed,
         Some(reason) => Ending::Stopped(reason),
         None => Ending::Exhausted,

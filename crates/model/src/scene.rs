@@ -8,7 +8,7 @@ use crate::forge::Messages;
 use crate::replica::{Replica, Step};
 use crate::scenario::{Fault, Grain, QUORUM, World};
 use crate::table::Number;
-use polity_consensus::fbpbft::{Block, Message, PreparedClaim, Value, VoteKind};
+use polity_consensus::fbpbft::{Block, Message, PreparedClaim, SealedBlock, Value, VoteKind};
 use polity_crypto::Sha256Digest;
 use polity_types::{ReplicaId, View};
 use std::collections::BTreeSet;
@@ -120,13 +120,12 @@ impl Scene<'_> {
         if Some(id) == self.world.faulty {
             return self.messages.vote(self.world, kind, view, value);
         }
-        let sent = self.replica(id).sent.iter().copied();
-        sent.filter(|number| match &*self.messages.get(*number) {
+        let mut sent = self.replica(id).sent.iter().copied();
+        let is_it = |number: &Number| match &*self.messages.get(*number) {
             Message::Vote(vote) => (vote.kind, vote.view, vote.value) == (kind, view, value),
             _ => false,
-        })
-        .next()
-        .expect("it said so")
+        };
+        sent.find(is_it).expect("it said so")
     }
 
     /// Proofs of PREPAREs below `view` that the faulty member can show: the votes of any two others
@@ -202,7 +201,7 @@ impl Scene<'_> {
     fn known_blocks(&self, view: View) -> Vec<Sha256Digest> {
         if self.world.is_led_by_faulty(view) {
             let blocks = self.world.fresh_blocks(view);
-            return blocks.iter().map(|block| block.digest()).collect();
+            return blocks.iter().map(SealedBlock::digest).collect();
         }
         let leader = self.replica(self.world.leader(view));
         let proposed = leader.said.proposals.get(&view);
@@ -310,11 +309,11 @@ impl Scene<'_> {
             }
             // A certificate names its signers, so each set of voters makes another one.
             for voters in self.voters(replica, &self.preparers(view, &value), is_own) {
-                let votes = voters.into_iter().map(|id| {
+                let ballots = voters.into_iter().map(|id| {
                     let number = self.vote(id, VoteKind::Prepare, view, value);
                     (id, number)
                 });
-                steps.push(Step::Receive(votes.collect()));
+                steps.push(Step::Receive(ballots.collect()));
             }
         }
         for (view, digest) in self.committed_values() {
@@ -325,11 +324,11 @@ impl Scene<'_> {
                 continue;
             };
             if replica.has_block(&digest) {
-                let votes = voters.into_iter().map(|id| {
+                let ballots = voters.into_iter().map(|id| {
                     let value = Value::of_block(digest);
                     (id, self.vote(id, VoteKind::Commit, view, value))
                 });
-                steps.push(Step::Receive(votes.collect()));
+                steps.push(Step::Receive(ballots.collect()));
             } else if let Some(number) = self.messages.decided(self.world, view, digest, &voters) {
                 steps.push(Step::Receive(vec![(voters[0], number)]));
             }

@@ -180,7 +180,7 @@ pub(crate) fn step_text(world: &World, messages: &Messages, step: &Step) -> Stri
 }
 
 fn message_text(world: &World, messages: &Messages, message: &Message) -> String {
-    let word = match message {
+    let said = match message {
         Message::Proposal(proposal) => {
             Word::Proposal(proposal.pre_prepare.view, proposal.pre_prepare.digest)
         }
@@ -204,5 +204,5 @@ fn message_text(world: &World, messages: &Messages, message: &Message) -> String
         | Message::FetchBlock { .. }
         | Message::Evidence(_)) => return format!("{other:?}"),
     };
-    word.text(world)
+    said.text(world)
 }
