@@ -284,11 +284,13 @@ impl Scene<'_> {
 
     /// A proposal arrives in the view that this replica is in or may enter.
     fn proposals(&self, replica: &Replica, steps: &mut Vec<Step>) {
+        // Who follows the rules drops a proposal in a view that it voted in.
+        let forgets = self.world.scenario.fault == Fault::ForgetsVotes;
         for view in self.world.views() {
             let leader = self.world.leader(view);
             let is_open = leader != replica.id
                 && view >= replica.floor()
-                && !replica.said.prepares.contains_key(&view);
+                && (!replica.said.prepares.contains_key(&view) || forgets);
             if is_open {
                 let numbers = self.proposals_of(view).into_iter();
                 steps.extend(numbers.map(|number| Step::Receive(vec![(leader, number)])));
