@@ -40,7 +40,10 @@ impl Scene<'_> {
         let replica = &*self.replicas[index];
         let mut steps = Vec::new();
         if replica.decided.is_some() {
-            // It is at the next height, which is not searched. What it said stays on the network.
+            // It is at the next height, which is not searched. What it said stays on the network, and
+            // it must not add to it.
+            self.proposals(replica, &mut steps);
+            self.certificates(replica, &mut steps);
             return steps;
         }
         if replica.is_waiting() && replica.view() < self.world.scenario.last_view() {
@@ -50,7 +53,8 @@ impl Scene<'_> {
             Grain::Message => self.single_messages(replica, &mut steps),
             Grain::Action => {
                 self.proposals(replica, &mut steps);
-                self.quorums(replica, &mut steps);
+                self.certificates(replica, &mut steps);
+                self.decisions(replica, &mut steps);
                 for view in self.world.views().skip(1) {
                     if self.world.leader(view) == replica.id {
                         self.openings(replica, view, &mut steps);
@@ -282,33 +286,25 @@ impl Scene<'_> {
         new_views
     }
 
-    /// A proposal arrives in the view that this replica is in or may enter.
+    /// A proposal arrives: wherever the replica stands, and whatever it voted for.
     fn proposals(&self, replica: &Replica, steps: &mut Vec<Step>) {
-        // Who follows the rules drops a proposal in a view that it voted in.
-        let forgets = self.world.scenario.fault == Fault::ForgetsVotes;
         for view in self.world.views() {
             let leader = self.world.leader(view);
-            let is_open = leader != replica.id
-                && view >= replica.floor()
-                && (!replica.said.prepares.contains_key(&view) || forgets);
-            if is_open {
+            if leader != replica.id {
                 let numbers = self.proposals_of(view).into_iter();
                 steps.extend(numbers.map(|number| Step::Receive(vec![(leader, number)])));
             }
         }
     }
 
-    /// Votes arrive that complete a quorum which makes the replica act.
-    fn quorums(&self, replica: &Replica, steps: &mut Vec<Step>) {
+    /// PREPAREs arrive that complete a certificate: in any view, left or not. Nothing here assumes that the
+    /// replica keeps silent where it has to.
+    fn certificates(&self, replica: &Replica, steps: &mut Vec<Step>) {
         for (view, value) in self.prepared_values() {
-            let is_own = replica.said.prepares.get(&view) == Some(&value);
-            let may_commit = is_own && replica.is_waiting() && replica.view() == view;
-            // A later VIEW-CHANGE may claim it.
-            let may_claim = view < self.world.scenario.last_view()
-                && replica.floor() < self.world.scenario.last_view();
-            if replica.has_certificate(view) || !(may_commit || may_claim) {
+            if replica.has_certificate(view) {
                 continue;
             }
+            let is_own = replica.said.prepares.get(&view) == Some(&value);
             // A certificate names its signers, so each set of voters makes another one.
             for voters in self.voters(replica, &self.preparers(view, &value), is_own) {
                 let ballots = voters.into_iter().map(|id| {
@@ -318,6 +314,10 @@ impl Scene<'_> {
                 steps.push(Step::Receive(ballots.collect()));
             }
         }
+    }
+
+    /// COMMITs arrive that complete a quorum, or the block with its certificate.
+    fn decisions(&self, replica: &Replica, steps: &mut Vec<Step>) {
         for (view, digest) in self.committed_values() {
             let is_own = replica.said.commits.get(&view) == Some(&digest);
             let committers = self.committers(view, &digest);
@@ -358,9 +358,6 @@ impl Scene<'_> {
     /// VIEW-CHANGEs arrive at the honest leader of `view`: any two with the blocks they claim, or any
     /// three without.
     fn openings(&self, replica: &Replica, view: View, steps: &mut Vec<Step>) {
-        if replica.floor() > view || replica.said.proposals.contains_key(&view) {
-            return;
-        }
         let parts = self.parts(view).into_iter().chain(self.bare_claims(view));
         let parts: Vec<Part> = parts.filter(|part| part.signer != replica.id).collect();
         for set in subsets(&parts) {
