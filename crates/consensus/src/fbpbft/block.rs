@@ -226,7 +226,7 @@ pub enum BodyError {
 }
 
 /// A block whose body was checked against its header. Its digest is computed once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SealedBlock {
     block: Arc<Block>,
     digest: Sha256Digest,

@@ -30,7 +30,7 @@ use polity_types::{Height, ReplicaId, Time, View, Weight, wire};
 const PROPOSALS_AHEAD: u64 = 2;
 
 /// What one link sent ahead of its time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Link {
     votes: BTreeMap<(Height, View, VoteKind), Vote>,
     proposals: BTreeMap<Height, Proposal>,
@@ -41,7 +41,7 @@ struct Link {
 }
 
 /// Unverified votes and early proposals, by link.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Intake {
     links: BTreeMap<ReplicaId, Link>,
     /// The height for which everything was released.

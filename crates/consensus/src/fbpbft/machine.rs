@@ -110,7 +110,7 @@ pub enum DropReason {
 }
 
 /// A block of the height being decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Held {
     pub(super) block: SealedBlock,
     pub(super) is_durable: bool,
@@ -119,7 +119,7 @@ pub(super) struct Held {
 }
 
 /// A proposal that the application is judging.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     pub(super) view: View,
     pub(super) value: Value,
@@ -128,8 +128,11 @@ pub(super) struct Pending {
 }
 
 /// Everything about the height being decided; gone when it is.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Round {
+///
+/// Its content is private. It can be compared and hashed, so that a model checker knows a state that
+/// it has seen before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Round {
     /// The highest view entered.
     pub(super) view: View,
     /// The highest view entered or named in an own VIEW-CHANGE (FB-9).
@@ -383,6 +386,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     /// Known evidence that no block contains yet.
     pub fn evidence_waiting(&self) -> usize {
         self.evidence.len()
+    }
+
+    /// What it remembers of the height being decided, to compare.
+    pub fn round(&self) -> &Round {
+        &self.round
     }
 
     pub(super) fn committee(&self) -> &CommitteeTable {

@@ -110,7 +110,7 @@ pub use evidence::Evidence;
 pub use input::{Input, Payload, Roots};
 pub use intake::Intake;
 pub use keyring::Keyring;
-pub use machine::{DropReason, Machine, StartError, Tip};
+pub use machine::{DropReason, Machine, Round, StartError, Tip};
 pub use message::{
     Decided, Message, NewView, NewViewProposal, PrePrepare, PreparedClaim, Proposal, Status, Value,
     ViewChange, Vote, VoteCertificate, VoteKind,

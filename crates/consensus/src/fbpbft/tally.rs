@@ -10,7 +10,7 @@ use polity_types::{ReplicaId, View, Weight};
 /// different values are never counted together.
 ///
 /// Bounded by members, two kinds, and the views that intake lets through.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tally {
     votes: BTreeMap<(VoteKind, View, ReplicaId), (Value, Signature)>,
     /// Values that got a vote which intake does not know of yet.

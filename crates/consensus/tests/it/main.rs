@@ -10,4 +10,5 @@ mod forge;
 mod intake;
 mod normal_case;
 mod restore;
+mod small_committees;
 mod view_changes;
