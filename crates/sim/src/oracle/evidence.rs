@@ -82,6 +82,22 @@ impl EvidenceWatch {
             .sum()
     }
 
+    /// Everybody who was reported, with the kind of offence.
+    pub(crate) fn offenders(&self) -> BTreeSet<(ReplicaId, &'static str)> {
+        self.reported.keys().copied().collect()
+    }
+
+    /// Whether a member was accused as often as the blocks of an epoch take.
+    pub(crate) fn is_exhausted(&self, accused: ReplicaId) -> bool {
+        let all = self.reported.iter().filter(|((id, _), _)| *id == accused);
+        all.map(|(_, count)| *count).sum::<u64>() >= 8
+    }
+
+    /// Offences that honest replicas reported, and accusations in decided blocks.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.reported.values().sum(), self.decided.values().sum())
+    }
+
     fn check(&self, by: ReplicaId, accused: ReplicaId, kind: &str) -> Result<(), Violation> {
         if self.byzantine.contains(&accused) {
             return Ok(());

@@ -331,7 +331,7 @@ impl Play {
         self.worlds += 1;
         let seed = self.seed.fork(&format!("world {}", self.worlds));
         let mut world = World::new(federation.clone(), &seed, options, self.is_traced)?;
-        let result = script(&mut world).and_then(|()| world.replay_somebody());
+        let result = script(&mut world).and_then(|()| world.conclude());
         let summary = world.finish();
         self.audit.update(summary.audit_hash.as_bytes());
         let total = &mut self.outcome;

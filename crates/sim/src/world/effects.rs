@@ -159,7 +159,9 @@ impl World {
             };
             format!("{from} > {to} {kind:?} {height}/{view}{fate}")
         });
-        for arrival in arrivals {
+        let slowness = self.nodes[index].slowness + self.nodes[to.get() as usize].slowness;
+        for mut arrival in arrivals {
+            arrival.at = arrival.at.after(slowness);
             self.arrive(arrival);
         }
     }
@@ -177,7 +179,7 @@ impl World {
         };
         let mut scene = Scene {
             id: node.id,
-            now: self.now.shown(node.skew),
+            now: node.shown.max(self.now.shown(node.skew)),
             chain: &federation.chain,
             signer: &node.basis.signer,
             replica,

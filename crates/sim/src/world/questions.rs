@@ -4,7 +4,7 @@ use super::World;
 use crate::network::Kind;
 use crate::node::SimReplica;
 use crate::oracle::progress::Pace;
-use crate::oracle::{Agreement, EvidenceWatch, Progress, SigningWatch};
+use crate::oracle::{Agreement, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch};
 use crate::recording::Refused;
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, DropReason};
@@ -83,6 +83,16 @@ impl World {
     /// Who was accused.
     pub fn evidence(&self) -> &EvidenceWatch {
         &self.evidence
+    }
+
+    /// Offences that had to be reported.
+    pub fn completeness(&self) -> &Completeness {
+        &self.completeness
+    }
+
+    /// What replicas held at most.
+    pub fn memory(&self) -> &MemoryWatch {
+        &self.memory
     }
 
     /// What was promised and decided.

@@ -205,24 +205,17 @@ impl World {
     /// Switches a replica on again; nothing happens if it is on.
     pub fn restart(&mut self, id: ReplicaId) -> Result<(), Failure> {
         let node = id.get() as usize;
-        if !self.nodes[node].is_up() {
+        if !self.nodes[node].is_up() && !self.nodes[node].is_damaged {
             self.restarts += 1;
             self.start(node);
         }
         self.check()
     }
 
-    /// Ends every fault: links are calm and whole, filters are gone, everybody is up.
+    /// Ends every fault: links are calm and whole, filters are gone, everybody is up whose journal
+    /// is not damaged.
     pub fn heal(&mut self) -> Result<(), Failure> {
-        self.network.set_link(Link::default());
-        self.unfilter();
-        self.mend();
-        self.release();
-        for id in self.federation.ids() {
-            self.nodes[id.get() as usize].crash_at = None;
-            self.restart(id)?;
-        }
-        Ok(())
+        self.heal_but(&[])
     }
 
     /// All honest members that are up decide so many more heights, in the time that the timeouts
