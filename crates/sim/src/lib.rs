@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adversary;
+pub mod campaign;
 mod clients;
 mod disk;
 mod federation;

@@ -254,10 +254,25 @@ fn play(scenario: &str, seed: u64, is_traced: bool) -> Result<Outcome, UnknownSc
         .iter()
         .find(|info| info.name == scenario)
         .ok_or_else(|| UnknownScenario(scenario.to_owned()))?;
-    let mut play = Play::new(Seed::from_number(seed).fork(scenario), is_traced);
+    Ok(play_seed(info, seed, is_traced))
+}
+
+/// Plays one seed of a known scenario.
+pub(crate) fn play_seed(info: &ScenarioInfo, seed: u64, is_traced: bool) -> Outcome {
+    let seed = Seed::from_number(seed).fork(info.name);
+    play_script(seed, is_traced, info.play)
+}
+
+/// Plays a script.
+pub(crate) fn play_script(
+    seed: Seed,
+    is_traced: bool,
+    script: impl FnOnce(&mut Play) -> Result<(), Failure>,
+) -> Outcome {
+    let mut play = Play::new(seed, is_traced);
     // A machine that contradicts itself panics, which is a result like others; everything it
     // could have left in disorder is dropped here.
-    let result = catch_unwind(AssertUnwindSafe(|| (info.play)(&mut play)));
+    let result = catch_unwind(AssertUnwindSafe(|| script(&mut play)));
     let verdict = match result {
         Ok(Ok(())) => Verdict::SafeAndLive,
         Ok(Err(failure)) => failure.into(),
@@ -269,7 +284,7 @@ fn play(scenario: &str, seed: u64, is_traced: bool) -> Result<Outcome, UnknownSc
                 .unwrap_or_else(|| "a panic without a message".to_owned()),
         ),
     };
-    Ok(play.outcome(verdict))
+    play.outcome(verdict)
 }
 
 /// One seed of a scenario that is being played: one world after the other.
@@ -301,6 +316,9 @@ impl Play {
                 transactions: 0,
                 restarts: 0,
                 simulated_ms: 0,
+                faults: std::collections::BTreeMap::new(),
+                new_views: 0,
+                evidence: (0, 0),
                 trace: is_traced.then(String::new),
             },
         }
@@ -340,6 +358,12 @@ impl Play {
         total.messages += summary.messages;
         total.transactions += summary.transactions;
         total.restarts += summary.restarts;
+        total.new_views += summary.new_views;
+        total.evidence.0 += summary.evidence.0;
+        total.evidence.1 += summary.evidence.1;
+        for (name, count) in summary.faults {
+            *total.faults.entry(name).or_default() += count;
+        }
         total.simulated_ms += summary.time.as_micros() / 1_000;
         if let (Some(all), Some(trace)) = (&mut total.trace, summary.trace) {
             all.push_str(&trace);
