@@ -43,6 +43,7 @@ named! {
     fb_1_members_of_unequal_weight: "weights", 4;
     fb_16_a_split_voter_forks_nothing: "split-voter", 4;
     old_frames_change_nothing: "replayer", 4;
+    fb_16_a_fork_above_f_is_attributed: "above-f", 4;
     w3_votes_before_pre_prepare_bind_to_their_block: "w3", 8;
     w4a_commits_reach_one_replica_then_the_view_changes: "w4a", 8;
     w4b_dead_leaders_are_skipped_after_the_view_change: "w4b", 3;

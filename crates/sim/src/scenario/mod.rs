@@ -1,5 +1,6 @@
 //! Named situations: a federation, a script, and what has to come of it.
 
+mod above_f;
 mod faults;
 mod hostile;
 mod prototype;
@@ -106,6 +107,11 @@ const ALL: &[ScenarioInfo] = &[
         name: "replayer",
         summary: "a member repeats old and new frames of everybody",
         play: hostile::replayer,
+    },
+    ScenarioInfo {
+        name: "above-f",
+        summary: "more is faulty than may be: the fork names more weight than that, and nobody honest",
+        play: above_f::above_f,
     },
     ScenarioInfo {
         name: "w3",

@@ -26,9 +26,12 @@ impl World {
                     self.transmit(index, to, &frame, &shared);
                 }
             }
-            Effect::Answer { id, result } => {
+            Effect::Answer {
+                id: transaction,
+                result,
+            } => {
                 if self.nodes[index].is_honest() && result == Ok(Admission::Pending) {
-                    self.progress.promised(id);
+                    self.progress.promised(id, transaction);
                 }
             }
             Effect::Committed(committed) => {

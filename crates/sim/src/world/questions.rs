@@ -5,10 +5,11 @@ use crate::network::Kind;
 use crate::node::SimReplica;
 use crate::oracle::progress::Pace;
 use crate::oracle::{Agreement, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch};
-use crate::recording::Refused;
+use crate::recording::{RECORD_BYTES_MAX, Refused};
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, DropReason};
-use polity_types::ReplicaId;
+use polity_replica::Record;
+use polity_types::{ReplicaId, wire};
 
 impl World {
     /// The height up to which a replica decided.
@@ -53,6 +54,16 @@ impl World {
     /// The decided blocks of a replica, from height 1 on.
     pub fn store(&self, id: ReplicaId) -> &[Decided] {
         &self.nodes[id.get() as usize].store
+    }
+
+    /// The records on a replica's disk.
+    pub fn journal(&self, id: ReplicaId) -> Vec<Record> {
+        let payloads = self.nodes[id.get() as usize].disk.clone().recover();
+        let payloads = payloads.unwrap_or_default();
+        payloads
+            .iter()
+            .filter_map(|bytes| wire::decode(bytes, RECORD_BYTES_MAX).ok())
+            .collect()
     }
 
     /// What was refused in front of a replica.

@@ -233,7 +233,7 @@ impl World {
         // Transactions that nobody forwarded yet travel first; the block after them records them.
         let limit = pace.heights(self.highest_floor(), 4) + self.config.forward_after * 4;
         self.expect(limit, "a block for every promised transaction", |world| {
-            world.progress.open() == 0
+            world.progress.open_of(|id| world.is_up(id)) == 0
         })
     }
 
