@@ -147,6 +147,17 @@ impl Federation {
         }
     }
 
+    /// The same federation with other limits of the ledger.
+    #[must_use]
+    pub fn with_parameters(mut self, change: impl FnOnce(&mut Parameters)) -> Self {
+        change(&mut self.genesis.ledger.parameters);
+        self.genesis
+            .validate(Purpose::Simulation, &self.verifier)
+            .expect("scenarios found valid federations");
+        self.chain = self.genesis.chain().expect("validated before");
+        self
+    }
+
     /// Number of members.
     pub fn members(&self) -> u32 {
         self.signers.len() as u32

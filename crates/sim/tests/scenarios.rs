@@ -44,6 +44,9 @@ named! {
     fb_16_a_split_voter_forks_nothing: "split-voter", 4;
     old_frames_change_nothing: "replayer", 4;
     fb_16_a_fork_above_f_is_attributed: "above-f", 4;
+    fb_4_spoilt_blocks_get_no_vote: "garbage-blocks", 2;
+    fb_10_forged_new_views_fork_nothing: "forged-new-view", 4;
+    fb_8_later_views_last_longer: "slow-links", 2;
     w3_votes_before_pre_prepare_bind_to_their_block: "w3", 8;
     w4a_commits_reach_one_replica_then_the_view_changes: "w4a", 8;
     w4b_dead_leaders_are_skipped_after_the_view_change: "w4b", 3;

@@ -3,7 +3,7 @@
 use super::intake::Intake;
 use super::machine::Machine;
 use polity_crypto::{Signer, Verifier};
-use polity_types::{ReplicaId, wire};
+use polity_types::{Height, ReplicaId, View, wire};
 
 /// Entries and bytes that a machine holds about the undecided height and the ones ahead. All of it
 /// was caused by messages of others, and each part has a largest size.
@@ -65,6 +65,14 @@ impl Intake {
         self.links
             .get(&link)
             .map_or((0, 0), |link| (link.votes.len(), link.proposals.len()))
+    }
+
+    /// The highest height and the highest view of the votes kept for a link.
+    pub fn farthest(&self, link: ReplicaId) -> Option<(Height, View)> {
+        let votes = &self.links.get(&link)?.votes;
+        let height = votes.keys().map(|(height, ..)| *height).max()?;
+        let view = votes.keys().map(|(_, view, _)| *view).max()?;
+        Some((height, view))
     }
 
     /// The encoded size of what is kept for a link, added up anew.

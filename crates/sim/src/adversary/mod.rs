@@ -43,7 +43,7 @@ pub use replayer::Replayer;
 pub use silent::Silent;
 pub use slow::Slow;
 pub use split_voter::SplitVoter;
-pub use stale_new_view::StaleNewView;
+pub use stale_new_view::{Forgery, StaleNewView};
 pub use status_liar::StatusLiar;
 pub use tamperer::Tamperer;
 pub use view_jumper::ViewJumper;

@@ -42,6 +42,8 @@ pub struct Composition {
     link: Link,
     sync: Duration,
     skew_max: Duration,
+    /// Locks that expire in one block.
+    expiries_max: u32,
     /// Transactions that a pool holds.
     pool_max: usize,
     load_every: Duration,
@@ -122,6 +124,7 @@ impl Composition {
             link,
             sync: Duration::from_millis(random.below(8) / 2),
             skew_max: Duration::from_millis(random.below(3_000)),
+            expiries_max: *pick(&mut random, &[1, 1_024]),
             pool_max: *pick(&mut random, &[32, 256, 65_536]),
             load_every: Duration::from_millis(20 + random.below(200)),
             load_copies: 1 + random.below(3),
@@ -148,7 +151,9 @@ impl Composition {
     fn script(&self, play: &mut Play) -> Result<(), Failure> {
         let seed = Self::seed(self.number);
         let federation = Federation::new(&seed, self.scheme, &self.weights, self.epoch_length);
-        let federation = Rc::new(federation);
+        let federation = Rc::new(federation.with_parameters(|parameters| {
+            parameters.expiries_per_block_max = self.expiries_max;
+        }));
         let liars: Vec<ReplicaId> = self.byzantine.iter().map(|(id, _)| *id).collect();
         let honest = federation.others(&liars);
         let mut random = seed.fork("habits").stream();
@@ -197,10 +202,11 @@ impl fmt::Display for Composition {
         writeln!(f, "  links {}", self.link)?;
         writeln!(
             f,
-            "  syncs {} ms, clocks up to {} ms ahead, pools of {}, a transaction every {} ms to {}",
+            "  syncs {} ms, clocks up to {} ms ahead, pools of {}, {} expiries a block, a transaction every {} ms to {}",
             self.sync.as_millis(),
             self.skew_max.as_millis(),
             self.pool_max,
+            self.expiries_max,
             self.load_every.as_millis(),
             self.load_copies
         )?;

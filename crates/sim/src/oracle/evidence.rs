@@ -21,6 +21,8 @@ pub struct EvidenceWatch {
     reported: BTreeMap<(ReplicaId, &'static str), u64>,
     /// Accusations in decided blocks, by accused and kind.
     decided: BTreeMap<(ReplicaId, &'static str), u64>,
+    /// Offences in decided blocks: each stands in one.
+    once: BTreeSet<(ReplicaId, &'static str, u64, u64)>,
     height: u64,
 }
 
@@ -38,6 +40,7 @@ impl EvidenceWatch {
             byzantine,
             reported: BTreeMap::new(),
             decided: BTreeMap::new(),
+            once: BTreeSet::new(),
             height: 0,
         }
     }
@@ -59,6 +62,13 @@ impl EvidenceWatch {
         for evidence in &committed.block.body().evidence {
             let (accused, kind) = self.judge(evidence)?;
             *self.decided.entry((accused, kind)).or_default() += 1;
+            let (at, view) = evidence.position();
+            if !self.once.insert((accused, kind, at.get(), view.get())) {
+                return Err(Violation::new(
+                    NAME,
+                    format!("block {height} convicts {accused} of {kind} a second time"),
+                ));
+            }
             self.check(by, accused, kind)?;
         }
         Ok(())

@@ -105,6 +105,15 @@ impl MemoryWatch {
                     ),
                 ));
             }
+            if let Some((height, view)) = intake.farthest(link) {
+                let ahead = height.get().saturating_sub(machine.height().get());
+                parts.push((
+                    "heights ahead of a waiting vote",
+                    ahead as usize,
+                    consensus.heights_ahead_max,
+                ));
+                parts.push(("views ahead of a waiting vote", view.get() as usize, window));
+            }
             parts.push(("waiting votes of a link", votes, slots));
             parts.push(("early proposals of a link", proposals, EARLY_PROPOSALS_MAX));
             let bound = consensus.bytes_per_sender_max as u64;

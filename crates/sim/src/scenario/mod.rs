@@ -1,6 +1,7 @@
 //! Named situations: a federation, a script, and what has to come of it.
 
 mod above_f;
+mod directed;
 mod faults;
 mod hostile;
 mod prototype;
@@ -112,6 +113,21 @@ const ALL: &[ScenarioInfo] = &[
         name: "above-f",
         summary: "more is faulty than may be: the fork names more weight than that, and nobody honest",
         play: above_f::above_f,
+    },
+    ScenarioInfo {
+        name: "garbage-blocks",
+        summary: "the first block is spoilt in each of 14 ways, and gets no vote",
+        play: directed::garbage_blocks,
+    },
+    ScenarioInfo {
+        name: "forged-new-view",
+        summary: "one member has decided; a later view is started with something else in 5 ways",
+        play: directed::forged_new_view,
+    },
+    ScenarioInfo {
+        name: "slow-links",
+        summary: "no height is decided within the first timeout, so later views last longer",
+        play: directed::slow_links,
     },
     ScenarioInfo {
         name: "w3",

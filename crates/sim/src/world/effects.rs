@@ -30,7 +30,10 @@ impl World {
                 id: transaction,
                 result,
             } => {
-                if self.nodes[index].is_honest() && result == Ok(Admission::Pending) {
+                if self.nodes[index].is_honest()
+                    && result == Ok(Admission::Pending)
+                    && !self.clients.is_untimely(&transaction)
+                {
                     self.progress.promised(id, transaction);
                 }
             }
