@@ -159,7 +159,11 @@ fn usage() -> String {
     let mut text = "usage: cargo xtask <command>\n\n".to_owned();
     for command in COMMANDS {
         let call = format!("{} {}", command.name, command.arguments);
-        let _ = writeln!(text, "  {call:<34}{}", command.help);
+        if call.len() < 34 {
+            let _ = writeln!(text, "  {call:<34}{}", command.help);
+        } else {
+            let _ = writeln!(text, "  {call}\n  {:<34}{}", "", command.help);
+        }
     }
     text
 }

@@ -12,6 +12,9 @@ pub(crate) const ARGUMENTS: &str = "--campaign smoke|full [--seed S] [--minutes 
 const SMOKE_SECONDS: u64 = 60;
 const FULL_SECONDS: u64 = 60 * 60;
 
+/// Runs of the campaign in the check.
+const CHECK_RUNS: &str = "160";
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -32,19 +35,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// The smoke campaign as a step of the check: a fixed number of runs, so that it says the same
-/// everywhere.
-pub(crate) fn smoke(runs: u64) -> Result<String, Failure> {
-    let printed = driver_call()
-        .args(["--runs", &runs.to_string()])
+/// A short campaign as a step of the check: a fixed number of runs, so that it says the same
+/// everywhere, with the assertions of the development profile.
+pub(crate) fn check() -> Result<String, Failure> {
+    let printed = cargo("run")
+        .args([
+            "--quiet",
+            "--package",
+            "polity-sim",
+            "--example",
+            "campaign",
+        ])
+        .args(["--", "--runs", CHECK_RUNS])
         .capture()?;
     let line = |name: &str| {
-        let found = printed.lines().find(|line| line.starts_with(name));
-        found
-            .map_or("", |line| line[name.len()..].trim())
-            .to_owned()
+        let found = printed.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_default().trim().to_owned()
     };
-    Ok(format!("{}; {} blocks", line("runs"), line("blocks")))
+    Ok(format!("{} runs, {} blocks", line("runs"), line("blocks")))
 }
 
 fn campaign(words: &[&str]) -> Result<(), Failure> {
@@ -83,20 +91,12 @@ fn campaign(words: &[&str]) -> Result<(), Failure> {
     driver(&words)
 }
 
-fn driver_call() -> crate::workspace::Call {
-    cargo("run").args([
-        "--quiet",
-        "--release",
-        "--package",
-        "polity-sim",
-        "--example",
-        "campaign",
-        "--",
-    ])
-}
-
 fn driver(words: &[&str]) -> Result<(), Failure> {
-    driver_call().args(words).show_and_pass_on()
+    cargo("run")
+        .args(["--quiet", "--release", "--package", "polity-sim"])
+        .args(["--example", "campaign", "--"])
+        .args(words)
+        .show_and_pass_on()
 }
 
 fn usage(problem: &str) -> Failure {

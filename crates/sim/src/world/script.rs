@@ -128,7 +128,13 @@ impl World {
 
     /// A client sends the next transaction to this replica alone.
     pub fn submit(&mut self, to: ReplicaId) -> Result<SignedTransaction, Failure> {
-        let transaction = self.next_transaction();
+        // One that a block can hold.
+        let transaction = loop {
+            let transaction = self.next_transaction();
+            if !self.clients.is_untimely(&transaction.id()) {
+                break transaction;
+            }
+        };
         self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
         self.check()?;
         Ok(transaction)
