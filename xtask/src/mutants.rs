@@ -13,6 +13,7 @@
 //! survives, and a text that is not found exactly once, fail the task.
 
 use crate::workspace::{Failure, git, root};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
@@ -21,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Runs of the campaign that a mutant may survive.
-const RUNS_MAX: u64 = 500;
+const RUNS_MAX: u64 = 300;
 
 /// Where the lists are.
 const LISTS: &str = "xtask/mutants";
@@ -71,8 +72,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), Failure> {
     }
     let copy = root().join("target/mutants/workspace");
     println!("{} mutants into {}", mutants.len(), "target/mutants");
-    copy_workspace(&copy)?;
-    mutate(&copy, &mutants)?;
+    copy_workspace(&copy, &mutated(&mutants)?)?;
     let start = Instant::now();
     let driver = build(&copy)?;
     println!("built in {:.0} s", start.elapsed().as_secs_f32());
@@ -265,9 +265,9 @@ fn occurrences(text: &str, wanted: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Copies every file that git knows or would add. What has not changed keeps its time, so that the
-/// build of the copy is incremental.
-fn copy_workspace(copy: &Path) -> Result<(), Failure> {
+/// Copies every file that git knows or would add, mutated ones in their other form. What has not
+/// changed keeps its time, so that the build of the copy is incremental.
+fn copy_workspace(copy: &Path, mutated: &BTreeMap<String, String>) -> Result<(), Failure> {
     let listed = git("ls-files")
         .args([
             "--cached",
@@ -276,7 +276,10 @@ fn copy_workspace(copy: &Path) -> Result<(), Failure> {
             "--deduplicate",
         ])
         .capture()?;
-    for file in listed.lines() {
+    for (file, text) in mutated {
+        write(copy, file, text.as_bytes())?;
+    }
+    for file in listed.lines().filter(|file| !mutated.contains_key(*file)) {
         let Ok(bytes) = fs::read(root().join(file)) else {
             continue;
         };
@@ -297,8 +300,9 @@ fn write(copy: &Path, file: &str, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(&target, bytes).map_err(failed)
 }
 
-/// Puts every mutant behind its switch.
-fn mutate(copy: &Path, mutants: &[Mutant]) -> Result<(), Failure> {
+/// The files that change, with every mutant behind its switch.
+fn mutated(mutants: &[Mutant]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut changed = BTreeMap::new();
     let mut edits: Vec<(&str, Range<usize>, String)> = Vec::new();
     let mut problems = String::new();
     for (number, mutant) in (1..).zip(mutants) {
@@ -344,7 +348,7 @@ fn mutate(copy: &Path, mutants: &[Mutant]) -> Result<(), Failure> {
         for (_, place, switched) in edits.iter().rev().filter(|(of, ..)| *of == file) {
             text.replace_range(place.clone(), switched);
         }
-        write(copy, file, text.as_bytes())?;
+        changed.insert(file.to_owned(), text);
     }
     let mut switch = crate::workspace::read(SWITCH)?;
     switch.push_str(
@@ -354,17 +358,17 @@ fn mutate(copy: &Path, mutants: &[Mutant]) -> Result<(), Failure> {
          pub fn mutant(number: usize) -> bool {\n    \
          MUTANT.load(core::sync::atomic::Ordering::Relaxed) == number\n}\n",
     );
-    write(copy, SWITCH, switch.as_bytes())?;
+    changed.insert(SWITCH.to_owned(), switch);
     let driver = crate::workspace::read(DRIVER)?;
     let start = format!(
         "{DRIVER_START}    let mutant = std::env::var(\"{VARIABLE}\").unwrap_or_default();\n    \
-         polity_types::MUTANT.store(mutant.parse().unwrap_or(0), Ordering::Relaxed);\n"
+         polity_types::MUTANT.store(mutant.parse().unwrap_or(0), std::sync::atomic::Ordering::Relaxed);\n"
     );
     if driver.matches(DRIVER_START).count() != 1 {
         return Err(Failure::Wrong(format!("{DRIVER} has no `{DRIVER_START}`")));
     }
-    let driver = driver.replace(DRIVER_START, &start);
-    write(copy, DRIVER, driver.as_bytes())
+    changed.insert(DRIVER.to_owned(), driver.replace(DRIVER_START, &start));
+    Ok(changed)
 }
 
 /// Builds the driver of the copy, with assertions.

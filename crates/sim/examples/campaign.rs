@@ -10,26 +10,19 @@
 //! failure of liveness, and 2 if the arguments make no sense.
 
 use polity_sim::Verdict;
-use polity_sim::campaign::{DEFAULT_BASE, RunId, Tally};
+use polity_sim::campaign::{
+    DEFAULT_BASE, Failed, Results, RunId, RunIdError, Settings, Tally, play,
+};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: campaign [--seed BASE] [--seconds S] [--runs N] [--threads T] \
                      [--until-failure] | --run RUN [--trace]";
 
-/// Every so many-th run is played twice.
-const TWICE_EVERY: u64 = 16;
-
 struct Arguments {
-    base: u64,
-    budget: Option<Duration>,
-    runs: u64,
-    threads: usize,
+    settings: Settings,
     only: Option<RunId>,
     is_traced: bool,
-    until_failure: bool,
 }
 
 fn main() -> ExitCode {
@@ -44,20 +37,19 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     match &arguments.only {
         Some(id) => one(id, arguments.is_traced),
-        None => many(&arguments),
+        None => many(&arguments.settings),
     }
 }
 
 fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
+    let mut settings = Settings {
         base: DEFAULT_BASE,
         budget: None,
         runs: u64::MAX,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        only: None,
-        is_traced: false,
         until_failure: false,
     };
+    let (mut only, mut is_traced) = (None, false);
     let mut words = words;
     while let Some(word) = words.next() {
         let mut number = |what: &str| -> Result<u64, String> {
@@ -68,26 +60,32 @@ fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 .map_err(|_| format!("`{word}` needs {what}, not `{text}`"))
         };
         match word.as_str() {
-            "--seed" => arguments.base = number("a number")?,
+            "--seed" => settings.base = number("a number")?,
             "--seconds" => {
-                arguments.budget = Some(Duration::from_secs(number("a number of seconds")?));
+                settings.budget = Some(Duration::from_secs(number("a number of seconds")?));
             }
-            "--runs" => arguments.runs = number("a number of runs")?,
-            "--threads" => arguments.threads = number("a number of threads")?.max(1) as usize,
+            "--runs" => settings.runs = number("a number of runs")?,
+            "--threads" => settings.threads = number("a number of threads")?.max(1) as usize,
             "--run" => {
                 let text = words.next().ok_or("`--run` needs the name of a run")?;
-                let id = text.parse().map_err(|error| format!("{error}"))?;
-                arguments.only = Some(id);
+                only = Some(
+                    text.parse()
+                        .map_err(|error: RunIdError| error.to_string())?,
+                );
             }
-            "--trace" => arguments.is_traced = true,
-            "--until-failure" => arguments.until_failure = true,
+            "--trace" => is_traced = true,
+            "--until-failure" => settings.until_failure = true,
             other => return Err(format!("unexpected argument `{other}`")),
         }
     }
-    if arguments.budget.is_none() && arguments.runs == u64::MAX {
-        arguments.budget = Some(Duration::from_secs(60));
+    if settings.budget.is_none() && settings.runs == u64::MAX {
+        settings.budget = Some(Duration::from_secs(60));
     }
-    Ok(arguments)
+    Ok(Arguments {
+        settings,
+        only,
+        is_traced,
+    })
 }
 
 fn one(id: &RunId, is_traced: bool) -> ExitCode {
@@ -108,67 +106,29 @@ fn one(id: &RunId, is_traced: bool) -> ExitCode {
     ExitCode::from(exit_code(&report.outcome.verdict))
 }
 
-fn many(arguments: &Arguments) -> ExitCode {
+fn many(settings: &Settings) -> ExitCode {
     let start = Instant::now();
-    let next = AtomicU64::new(0);
-    let is_over = AtomicBool::new(false);
-    let tally: Mutex<Tally> = Mutex::default();
-    let failed: Mutex<Vec<(u64, RunId, Verdict)>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| {
-                let mut own = Tally::default();
-                loop {
-                    let is_late = arguments
-                        .budget
-                        .is_some_and(|budget| start.elapsed() >= budget);
-                    if is_late || is_over.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= arguments.runs {
-                        break;
-                    }
-                    let id = RunId::of_campaign(arguments.base, index);
-                    let report = if index.is_multiple_of(TWICE_EVERY) {
-                        id.play_twice()
-                    } else {
-                        id.play(false)
-                    };
-                    own.add(&report, matches!(id, RunId::Composition(_)));
-                    if exit_code(&report.outcome.verdict) != 0 {
-                        if arguments.until_failure {
-                            is_over.store(true, Ordering::Relaxed);
-                        }
-                        if let Ok(mut failed) = failed.lock() {
-                            failed.push((index, id, report.outcome.verdict));
-                        }
-                    }
-                }
-                if let Ok(mut tally) = tally.lock() {
-                    tally.merge(&own);
-                }
-            });
-        }
-    });
-    let tally = tally.into_inner().unwrap_or_default();
-    let mut failed = failed.into_inner().unwrap_or_default();
-    failed.sort_by_key(|(index, ..)| *index);
+    let Results { tally, failed } = play(settings);
     println!(
         "base seed     {}, {} threads, {} ms",
-        arguments.base,
-        arguments.threads,
+        settings.base,
+        settings.threads,
         start.elapsed().as_millis()
     );
     print!("{tally}");
     println!("failed        {}", failed.len());
-    for (index, id, verdict) in failed.iter().take(20) {
-        println!("run {index}: {verdict}\n  cargo xtask sim --run {id}");
+    for Failed {
+        index,
+        run,
+        verdict,
+    } in failed.iter().take(20)
+    {
+        println!("run {index}: {verdict}\n  cargo xtask sim --run {run}");
     }
     // Safety before liveness before everything else.
     let codes: Vec<u8> = failed
         .iter()
-        .map(|(.., verdict)| exit_code(verdict))
+        .map(|failed| exit_code(&failed.verdict))
         .collect();
     let code = [3, 4, 1].into_iter().find(|code| codes.contains(code));
     ExitCode::from(code.unwrap_or(0))

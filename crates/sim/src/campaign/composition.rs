@@ -1,13 +1,13 @@
 //! A run with everything in it drawn from one number.
 
-use super::{Report, play_script};
+use super::Report;
 use crate::adversary::{Circumstances, Named, named};
 use crate::federation::Federation;
 use crate::keys::Scheme;
 use crate::network::Link;
 use crate::outcome::Failure;
 use crate::plan::{FaultPlan, Victims, some_link};
-use crate::scenario::Play;
+use crate::scenario::{Play, play_script};
 use crate::world::{Options, World};
 use core::fmt;
 use core::time::Duration;

@@ -6,13 +6,15 @@
 //! [`RunId`], which is all that is needed to play it again.
 
 mod composition;
+mod driver;
 mod tally;
 
 pub use composition::Composition;
+pub use driver::{Failed, Results, Settings, play};
 pub use tally::{Report, Tally};
 
 use crate::outcome::{Outcome, Verdict};
-use crate::scenario::{Play, ScenarioInfo, play_seed, scenarios};
+use crate::scenario::{ScenarioInfo, play_seed, scenarios};
 use core::fmt;
 use core::str::FromStr;
 use polity_types::Seed;
@@ -138,15 +140,6 @@ impl RunId {
             ..first
         }
     }
-}
-
-/// Plays a script under a seed and catches what panics.
-fn play_script(
-    seed: Seed,
-    is_traced: bool,
-    script: impl FnOnce(&mut Play) -> Result<(), crate::Failure>,
-) -> Outcome {
-    crate::scenario::play_script(seed, is_traced, script)
 }
 
 #[cfg(test)]
