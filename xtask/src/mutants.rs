@@ -71,7 +71,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("there is no mutant `{name}`")));
     }
     let copy = root().join("target/mutants/workspace");
-    println!("{} mutants into {}", mutants.len(), "target/mutants");
+    println!("{} mutants into target/mutants", mutants.len());
     copy_workspace(&copy, &mutated(&mutants)?)?;
     let start = Instant::now();
     let driver = build(&copy)?;
@@ -93,12 +93,11 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), Failure> {
             continue;
         }
         let fate = play(&driver, place + 1)?;
-        let runs = match fate.runs {
-            Some(runs) => runs.to_string(),
-            None => {
-                survivors.push(mutant.name.as_str());
-                format!("survived {RUNS_MAX}")
-            }
+        let runs = if let Some(runs) = fate.runs {
+            runs.to_string()
+        } else {
+            survivors.push(mutant.name.as_str());
+            format!("survived {RUNS_MAX}")
         };
         let row = format!(
             "| `{}` | {} | {} | {runs} |",

@@ -123,6 +123,8 @@ fn many(settings: &Settings) -> ExitCode {
         verdict,
     } in failed.iter().take(20)
     {
+        // A panic may speak in several lines.
+        let verdict = verdict.to_string().replace('\n', " ");
         println!("run {index}: {verdict}\n  cargo xtask sim --run {run}");
     }
     // Safety before liveness before everything else.

@@ -100,12 +100,33 @@ impl Clients {
         self.sign(to, None, command, height)
     }
 
+    /// A lock between two accounts that expires at a time, and that nobody settles.
+    pub(crate) fn lock_until(&mut self, expires: Time, height: Height) -> SignedTransaction {
+        loop {
+            let transaction = self.lock_for(0, 1, expires, height);
+            self.locks.pop_back();
+            if !self.is_untimely(&transaction.id()) {
+                return transaction;
+            }
+        }
+    }
+
     fn lock(&mut self, from: usize, to: usize, now: Time, height: Height) -> SignedTransaction {
-        let amount = Amount::from_units(1 + u128::from(self.random.below(20_000_000)));
         // Some expire before anybody settles them.
         let expires = now.saturating_add(core::time::Duration::from_millis(
             200 + self.random.below(20_000),
         ));
+        self.lock_for(from, to, expires, height)
+    }
+
+    fn lock_for(
+        &mut self,
+        from: usize,
+        to: usize,
+        expires: Time,
+        height: Height,
+    ) -> SignedTransaction {
+        let amount = Amount::from_units(1 + u128::from(self.random.below(20_000_000)));
         let command = Command::Lock {
             from: self.federation.clients[from].address.clone(),
             to: self.federation.clients[to].address.clone(),
@@ -206,12 +227,12 @@ impl Clients {
             valid_until,
             nonce: self.nonce,
         };
-        let signed = transaction
+        let transaction = transaction
             .sign(&signers)
             .expect("one or two keys, one command");
         if is_untimely {
-            self.untimely.insert(signed.id());
+            self.untimely.insert(transaction.id());
         }
-        signed
+        transaction
     }
 }

@@ -46,6 +46,8 @@ named! {
     fb_16_a_fork_above_f_is_attributed: "above-f", 4;
     fb_4_spoilt_blocks_get_no_vote: "garbage-blocks", 2;
     fb_10_forged_new_views_fork_nothing: "forged-new-view", 4;
+    fb_4_whoever_voted_for_a_block_has_it: "lost-leader", 6;
+    fb_8_a_due_lock_is_something_to_decide: "due-lock", 4;
     fb_8_later_views_last_longer: "slow-links", 2;
     w3_votes_before_pre_prepare_bind_to_their_block: "w3", 8;
     w4a_commits_reach_one_replica_then_the_view_changes: "w4a", 8;

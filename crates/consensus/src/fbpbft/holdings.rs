@@ -2,6 +2,7 @@
 
 use super::intake::Intake;
 use super::machine::Machine;
+use alloc::collections::BTreeMap;
 use polity_crypto::{Signer, Verifier};
 use polity_types::{Height, ReplicaId, View, wire};
 
@@ -42,7 +43,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             votes: round.tally.len(),
             blocks: round.blocks.len(),
             proposals: round.pre_prepares.len(),
-            view_changes: round.view_changes.values().map(|of| of.len()).sum(),
+            view_changes: round.view_changes.values().map(BTreeMap::len).sum(),
             certificates: round.prepared.len(),
             refused: round.refused.len(),
             evidence: self.evidence.len(),
@@ -67,12 +68,13 @@ impl Intake {
             .map_or((0, 0), |link| (link.votes.len(), link.proposals.len()))
     }
 
-    /// The highest height and the highest view of the votes kept for a link.
-    pub fn farthest(&self, link: ReplicaId) -> Option<(Height, View)> {
+    /// The lowest and the highest height and the highest view of the votes kept for a link.
+    pub fn span(&self, link: ReplicaId) -> Option<(Height, Height, View)> {
         let votes = &self.links.get(&link)?.votes;
-        let height = votes.keys().map(|(height, ..)| *height).max()?;
+        let (lowest, ..) = votes.keys().next()?;
+        let (highest, ..) = votes.keys().next_back()?;
         let view = votes.keys().map(|(_, view, _)| *view).max()?;
-        Some((height, view))
+        Some((*lowest, *highest, view))
     }
 
     /// The encoded size of what is kept for a link, added up anew.

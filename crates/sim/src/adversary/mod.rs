@@ -6,6 +6,7 @@
 //! really signed, with its own key only.
 
 mod catch_up_liar;
+mod double_voter;
 mod equivocator;
 mod evidence_forger;
 mod flooder;
@@ -28,6 +29,7 @@ mod view_jumper;
 mod withholder;
 
 pub use catch_up_liar::CatchUpLiar;
+pub use double_voter::DoubleVoter;
 pub use equivocator::{Accomplice, BareProposer, Equivocator, Plot};
 pub use evidence_forger::EvidenceForger;
 pub use flooder::Flooder;

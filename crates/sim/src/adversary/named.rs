@@ -1,9 +1,9 @@
 //! The adversaries that campaigns draw from, by name.
 
 use super::{
-    Adversary, CatchUpLiar, Equivocator, EvidenceForger, Flooder, Foreigner, Forger, Forgetful,
-    JunkNewView, JunkViewChange, Mutator, Nonsense, Plot, Replayer, Silent, Slow, SplitVoter,
-    StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
+    Adversary, CatchUpLiar, DoubleVoter, Equivocator, EvidenceForger, Flooder, Foreigner, Forger,
+    Forgetful, JunkNewView, JunkViewChange, Mutator, Nonsense, Plot, Replayer, Silent, Slow,
+    SplitVoter, StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
 };
 use crate::federation::Federation;
 use core::time::Duration;
@@ -57,6 +57,10 @@ const ALL: &[Named] = &[
     Named {
         name: "split voter",
         make: |_| Box::new(SplitVoter),
+    },
+    Named {
+        name: "double voter",
+        make: |_| Box::new(DoubleVoter),
     },
     Named {
         name: "withheld COMMITs",

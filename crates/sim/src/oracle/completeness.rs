@@ -1,10 +1,10 @@
-//! Whoever says two things to one honest replica is reported (FB-16).
+//! Whoever says two things to one honest replica is reported by it (FB-16).
 //!
-//! The watch reads the frames that members who break the rules send over their own links. If one
-//! honest replica hears two statements of one member that contradict each other, both really signed,
-//! in one life and at the height it works on, somebody honest has to report that member for it.
+//! The watch reads the frames that members who break the rules send over their own links. If an honest
+//! replica hears two statements of one member that contradict each other, both really signed, in one
+//! life and at the height it works on, it has to report that member for it at once, unless it or a
+//! block did before.
 
-use super::Violation;
 use crate::adversary::sign_vote;
 use crate::keys::SimSigner;
 use polity_consensus::fbpbft::{
@@ -12,9 +12,7 @@ use polity_consensus::fbpbft::{
 };
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_types::{Height, ReplicaId, View};
-use std::collections::{BTreeMap, BTreeSet};
-
-const NAME: &str = "evidence";
+use std::collections::BTreeMap;
 
 /// VIEW-CHANGEs that are remembered of each member.
 const VIEW_CHANGES_MAX: usize = 4;
@@ -51,13 +49,22 @@ pub(crate) struct Listener {
     pub(crate) views_ahead: u64,
 }
 
+/// An offence that an honest replica has just seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owed {
+    pub(crate) by: ReplicaId,
+    pub(crate) member: ReplicaId,
+    pub(crate) offence: &'static str,
+    pub(crate) height: Height,
+    pub(crate) view: View,
+}
+
 /// Watches what is said to honest replicas.
 #[derive(Clone, Debug, Default)]
 pub struct Completeness {
     /// What each member said to each replica at its present height, in its present life.
     heard: BTreeMap<Place, Vec<u8>>,
-    /// Offences that had to be seen, with who saw them.
-    owed: BTreeMap<(ReplicaId, &'static str), String>,
+    owed: u64,
 }
 
 impl Completeness {
@@ -66,7 +73,8 @@ impl Completeness {
         self.heard.retain(|place, _| place.0 != listener);
     }
 
-    /// A message reaches an honest replica over the link of a member that breaks the rules.
+    /// A message reaches an honest replica over the link of a member that breaks the rules. Returns
+    /// the offence that it shows together with what was said before.
     pub(crate) fn hears(
         &mut self,
         listener: Listener,
@@ -74,7 +82,7 @@ impl Completeness {
         members: Members<'_>,
         chain: &Chain,
         message: &Message,
-    ) {
+    ) -> Option<Owed> {
         let said = match message {
             Message::Vote(vote) if vote.signer == from => vote_of(vote, members, chain),
             Message::ViewChange(said) if said.signer == from => {
@@ -89,9 +97,7 @@ impl Completeness {
             }
             _ => None,
         };
-        let Some((statement, height, view, bytes)) = said else {
-            return;
-        };
+        let (statement, height, view, bytes) = said?;
         let is_near = match statement {
             // VIEW-CHANGEs of each member are kept for its four highest views.
             Statement::ViewChange => {
@@ -105,49 +111,28 @@ impl Completeness {
             _ => view <= listener.view.saturating_add(listener.views_ahead),
         };
         if height != listener.height || !is_near {
-            return;
+            return None;
         }
         self.heard
             .retain(|place, _| place.0 != listener.id || place.3 >= height);
         let place = (listener.id, from, statement, height, view);
-        match self.heard.get(&place) {
-            None => {
-                self.heard.insert(place, bytes);
-            }
-            Some(first) if *first == bytes => {}
-            Some(_) => {
-                let offence = statement.offence();
-                self.owed.entry((from, offence)).or_insert_with(|| {
-                    format!(
-                        "member {from} made {offence} at height {height} in view {view} towards replica {}",
-                        listener.id
-                    )
-                });
-            }
+        let first = self.heard.entry(place).or_insert_with(|| bytes.clone());
+        if *first == bytes {
+            return None;
         }
+        self.owed += 1;
+        Some(Owed {
+            by: listener.id,
+            member: from,
+            offence: statement.offence(),
+            height,
+            view,
+        })
     }
 
-    /// Compares with what was reported: members with their offences. A member with so many
-    /// reports that no block takes more of them owes nothing.
-    pub(crate) fn check(
-        &self,
-        reported: &BTreeSet<(ReplicaId, &'static str)>,
-        is_exhausted: impl Fn(ReplicaId) -> bool,
-    ) -> Result<(), Violation> {
-        for ((member, offence), what) in &self.owed {
-            if !reported.contains(&(*member, offence)) && !is_exhausted(*member) {
-                return Err(Violation::new(
-                    NAME,
-                    format!("{what}, and nobody reported it"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Offences that had to be reported.
-    pub fn owed(&self) -> usize {
-        self.owed.len()
+    /// How many offences had to be known.
+    pub fn owed(&self) -> u64 {
+        self.owed
     }
 }
 

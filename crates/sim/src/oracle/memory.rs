@@ -105,14 +105,24 @@ impl MemoryWatch {
                     ),
                 ));
             }
-            if let Some((height, view)) = intake.farthest(link) {
-                let ahead = height.get().saturating_sub(machine.height().get());
+            if let Some((lowest, highest, view)) = intake.span(link) {
+                let current = machine.height();
+                if lowest < current {
+                    return Err(Violation::new(
+                        NAME,
+                        format!(
+                            "replica {} works on {current} and keeps votes of {lowest}",
+                            machine.id()
+                        ),
+                    ));
+                }
+                let ahead = highest.get() - current.get();
                 parts.push((
                     "heights ahead of a waiting vote",
                     ahead as usize,
                     consensus.heights_ahead_max,
                 ));
-                parts.push(("views ahead of a waiting vote", view.get() as usize, window));
+                parts.push(("view of a waiting vote", view.get() as usize, window));
             }
             parts.push(("waiting votes of a link", votes, slots));
             parts.push(("early proposals of a link", proposals, EARLY_PROPOSALS_MAX));

@@ -6,6 +6,7 @@ use crate::adversary::{Forgery, Nonsense, StaleNewView};
 use crate::network::{Fate, Kind, Link};
 use crate::outcome::Failure;
 use crate::world::{Options, World};
+use polity_ledger::LockState;
 use polity_types::ReplicaId;
 
 /// FB-4: the first block of a chain is spoilt in every way; nobody votes for any of them.
@@ -133,5 +134,62 @@ pub(super) fn slow_links(play: &mut Play) -> Result<(), Failure> {
             world.lowest_height() >= 3
         })?;
         world.settle(1)
+    })
+}
+
+/// FB-4: all have PREPAREd and lose power, and the leader, which had the block first, is gone for
+/// good. Those who voted for the block have it themselves.
+pub(super) fn lost_leader(play: &mut Play) -> Result<(), Failure> {
+    let federation = play.federation(4);
+    let leader = federation.leader(1, 0);
+    let others = federation.others(&[leader]);
+    play.world(&federation, Options::default(), |world| {
+        world.filter(|packet| match packet.kind() {
+            Kind::Commit if packet.height() == 1 && packet.view() == 0 => Fate::Drop,
+            _ => Fate::Pass,
+        });
+        world.submit(leader)?;
+        world.arrange(seconds(1), "a COMMIT of everybody", |world| {
+            world.sent(Kind::Commit) >= 12
+        })?;
+        for id in federation.ids() {
+            world.crash(id);
+        }
+        world.unfilter();
+        for id in &others {
+            world.restart(*id)?;
+        }
+        let limit = world.pace().height(0) * 2;
+        world.expect(limit, "a decision without the leader", |world| {
+            others.iter().all(|id| world.height(*id) >= 1)
+        })?;
+        world.settle(2)
+    })
+}
+
+/// FB-8: an idle federation whose next leader is dead has nothing to decide but a lock that
+/// becomes due.
+pub(super) fn due_lock(play: &mut Play) -> Result<(), Failure> {
+    let federation = play.federation(4);
+    play.world(&federation, Options::default(), |world| {
+        let lock = world.submit_lock(federation.leader(1, 0), seconds(20))?;
+        world.run_for(seconds(10))?;
+        let height = world.lowest_height();
+        if height == 0 {
+            return inconclusive("the lock was not decided");
+        }
+        world.crash(federation.leader(height + 1, 0));
+        let limit = seconds(10) + world.pace().heights(0, 2);
+        world.expect(limit, "the expiry of a lock", |world| {
+            world.lowest_height() > height
+        })?;
+        let alive = federation.leader(height + 1, 1);
+        let state = world
+            .replica(alive)
+            .and_then(|replica| Some(replica.ledger().lock(&lock)?.state));
+        if state != Some(LockState::Expired) {
+            return broken(format!("the lock is {state:?}"));
+        }
+        world.settle(2)
     })
 }

@@ -125,6 +125,16 @@ const ALL: &[ScenarioInfo] = &[
         play: directed::forged_new_view,
     },
     ScenarioInfo {
+        name: "lost-leader",
+        summary: "all prepared and lost power, and the leader that had the block first is gone",
+        play: directed::lost_leader,
+    },
+    ScenarioInfo {
+        name: "due-lock",
+        summary: "an idle federation with a dead leader has nothing to decide but a due lock",
+        play: directed::due_lock,
+    },
+    ScenarioInfo {
         name: "slow-links",
         summary: "no height is decided within the first timeout, so later views last longer",
         play: directed::slow_links,

@@ -5,7 +5,7 @@ use crate::adversary::message_of;
 use crate::moment::Moment;
 use crate::network::Arrival;
 use crate::oracle::Violation;
-use crate::oracle::completeness::{Listener, Members};
+use crate::oracle::completeness::{Listener, Members, Owed};
 use crate::outcome::Failure;
 use crate::recording::Step;
 use core::time::Duration;
@@ -100,9 +100,8 @@ impl World {
             if is_own {
                 return;
             }
-        } else if !arrival.is_corrupted && !self.nodes[arrival.from.get() as usize].is_honest() {
-            self.overhear(index, arrival);
         }
+        let owed = self.overhear(index, arrival);
         self.tell(
             index,
             Step::Frame {
@@ -110,19 +109,21 @@ impl World {
                 bytes: arrival.bytes.to_vec(),
             },
         );
+        if let Some(owed) = owed {
+            let complete = self.evidence.complete(&owed);
+            self.fail(complete);
+        }
     }
 
     /// What a member that breaks the rules says to an honest one may have to be reported.
-    fn overhear(&mut self, index: usize, arrival: &Arrival) {
-        let Some(replica) = &self.nodes[index].replica else {
-            return;
-        };
-        let Ok(frame) = Frame::decode(&arrival.bytes, arrival.bytes.len()) else {
-            return;
-        };
-        let Some(message) = message_of(&frame) else {
-            return;
-        };
+    fn overhear(&mut self, index: usize, arrival: &Arrival) -> Option<Owed> {
+        let is_of_liar = !self.nodes[arrival.from.get() as usize].is_honest();
+        if !self.nodes[index].is_honest() || !is_of_liar || arrival.is_corrupted {
+            return None;
+        }
+        let replica = self.nodes[index].replica.as_ref()?;
+        let frame = Frame::decode(&arrival.bytes, arrival.bytes.len()).ok()?;
+        let message = message_of(&frame)?;
         let listener = Listener {
             id: arrival.to,
             height: replica.machine().height(),
@@ -135,7 +136,7 @@ impl World {
         };
         let chain = &self.federation.chain;
         self.completeness
-            .hears(listener, arrival.from, members, chain, message);
+            .hears(listener, arrival.from, members, chain, message)
     }
 
     pub(super) fn on_wake(&mut self, index: usize, start: u32) {

@@ -8,8 +8,8 @@ use crate::node::CrashPoint;
 use crate::outcome::Failure;
 use crate::recording::Step;
 use core::time::Duration;
-use polity_ledger::SignedTransaction;
-use polity_types::ReplicaId;
+use polity_ledger::{LockId, SignedTransaction};
+use polity_types::{Height, ReplicaId};
 use std::rc::Rc;
 
 impl World {
@@ -138,6 +138,17 @@ impl World {
         self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
         self.check()?;
         Ok(transaction)
+    }
+
+    /// A client sends a lock to this replica alone, which nobody settles and which expires after
+    /// this time.
+    pub fn submit_lock(&mut self, to: ReplicaId, after: Duration) -> Result<LockId, Failure> {
+        let expires = self.now.after(after).shown(Duration::ZERO);
+        let height = Height::new(self.agreement.highest());
+        let transaction = self.clients.lock_until(expires, height);
+        self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
+        self.check()?;
+        Ok(LockId::derive(&transaction.id(), 0))
     }
 
     /// Links behave like this from now on.
