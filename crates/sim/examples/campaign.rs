@@ -126,6 +126,9 @@ fn many(settings: &Settings) -> ExitCode {
         // A panic may speak in several lines.
         let verdict = verdict.to_string().replace('\n', " ");
         println!("run {index}: {verdict}\n  cargo xtask sim --run {run}");
+        for line in run.describe().lines() {
+            println!("    {line}");
+        }
     }
     // Safety before liveness before everything else.
     let codes: Vec<u8> = failed

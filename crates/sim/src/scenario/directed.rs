@@ -137,7 +137,7 @@ pub(super) fn slow_links(play: &mut Play) -> Result<(), Failure> {
     })
 }
 
-/// FB-4: all have PREPAREd and lose power, and the leader, which had the block first, is gone for
+/// FB-4: all have sent PREPARE and lose power, and the leader, which had the block first, is gone for
 /// good. Those who voted for the block have it themselves.
 pub(super) fn lost_leader(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(4);
