@@ -100,11 +100,19 @@ impl Clients {
         self.sign(to, None, command, height)
     }
 
-    /// A lock between two accounts that expires at a time, and that nobody settles.
-    pub(crate) fn lock_until(&mut self, expires: Time, height: Height) -> SignedTransaction {
+    /// A lock between two accounts that expires at a time, and that clients settle sooner or later
+    /// or never.
+    pub(crate) fn lock_until(
+        &mut self,
+        expires: Time,
+        height: Height,
+        is_settled: bool,
+    ) -> SignedTransaction {
         loop {
             let transaction = self.lock_for(0, 1, expires, height);
-            self.locks.pop_back();
+            if !is_settled || self.is_untimely(&transaction.id()) {
+                self.locks.pop_back();
+            }
             if !self.is_untimely(&transaction.id()) {
                 return transaction;
             }

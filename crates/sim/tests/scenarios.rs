@@ -73,6 +73,8 @@ named! {
     r9_one_client_feeds_one_replica: "r9", 6;
     r10_forged_votes_over_another_link: "r10", 4;
     r11_junk_signatures_arrive_first: "r11", 4;
+    fb_16_old_evidence_is_acted_on_once: "old-evidence", 4;
+    lg_7_due_locks_that_wait_for_their_sweep: "late-commits", 4;
     r12_status_with_a_height_of_a_billion: "r12", 4;
 }
 

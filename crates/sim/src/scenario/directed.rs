@@ -2,12 +2,16 @@
 
 use super::prototype::decided_by_one;
 use super::{Play, broken, inconclusive, millis, seconds};
-use crate::adversary::{Forgery, Nonsense, StaleNewView};
+use crate::adversary::{Equivocator, Forgery, Nonsense, Plot, StaleNewView};
+use crate::federation::Federation;
+use crate::keys::Scheme;
 use crate::network::{Fate, Kind, Link};
 use crate::outcome::Failure;
 use crate::world::{Options, World};
+use polity_consensus::fbpbft::{Evidence, Message};
 use polity_ledger::LockState;
 use polity_types::ReplicaId;
+use std::rc::Rc;
 
 /// FB-4: the first block of a chain is spoilt in every way; nobody votes for any of them.
 pub(super) fn garbage_blocks(play: &mut Play) -> Result<(), Failure> {
@@ -172,7 +176,7 @@ pub(super) fn lost_leader(play: &mut Play) -> Result<(), Failure> {
 pub(super) fn due_lock(play: &mut Play) -> Result<(), Failure> {
     let federation = play.federation(4);
     play.world(&federation, Options::default(), |world| {
-        let lock = world.submit_lock(federation.leader(1, 0), seconds(20))?;
+        let lock = world.submit_lock(federation.leader(1, 0), seconds(20), false)?;
         world.run_for(seconds(10))?;
         let height = world.lowest_height();
         if height == 0 {
@@ -190,6 +194,63 @@ pub(super) fn due_lock(play: &mut Play) -> Result<(), Failure> {
         if state != Some(LockState::Expired) {
             return broken(format!("the lock is {state:?}"));
         }
+        world.settle(2)
+    })
+}
+
+/// FB-16: an offence is in a block; whoever restarts afterwards has forgotten that it knew, and is
+/// told again. It is acted on once.
+pub(super) fn old_evidence(play: &mut Play) -> Result<(), Failure> {
+    let federation = play.federation(4);
+    let offender = federation.leader(1, 0);
+    let honest = federation.others(&[offender]);
+    let plot = Plot::against([honest[0]]);
+    plot.borrow_mut().witness = Some(honest[1]);
+    let options = Options::default().with(offender, Equivocator::new(plot));
+    play.world(&federation, options, |world| {
+        world.progress(4)?;
+        world.settle(2)?;
+        let evidence: Vec<Evidence> = world
+            .store(honest[0])
+            .iter()
+            .flat_map(|decided| decided.block.body.evidence.clone())
+            .collect();
+        if evidence.is_empty() {
+            return inconclusive("the offender was not convicted");
+        }
+        for id in &honest {
+            world.crash(*id);
+            world.run_for(millis(50))?;
+            world.restart(*id)?;
+        }
+        for (id, piece) in honest
+            .iter()
+            .flat_map(|id| evidence.iter().map(move |p| (id, p)))
+        {
+            world.say_as(offender, *id, Message::Evidence(piece.clone()));
+        }
+        world.progress(5)
+    })
+}
+
+/// LG-7: more locks are due than one block sweeps; whoever settles one of the rest is too late.
+pub(super) fn late_commits(play: &mut Play) -> Result<(), Failure> {
+    let federation = Federation::of_equals(&play.seed, Scheme::Stub, 4);
+    let federation = Rc::new(federation.with_parameters(|parameters| {
+        parameters.expiries_per_block_max = 1;
+    }));
+    play.world(&federation, Options::default(), |world| {
+        for _ in 0..40 {
+            world.submit_lock(federation.leader(1, 0), seconds(3), true)?;
+        }
+        world.run_for(seconds(2))?;
+        if world.lowest_height() == 0 {
+            return inconclusive("the locks were not decided");
+        }
+        world.run_for(millis(980))?;
+        // Clients settle them one after the other while the sweep goes on.
+        world.load(millis(5), 2);
+        world.run_for(seconds(2))?;
         world.settle(2)
     })
 }

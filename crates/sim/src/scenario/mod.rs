@@ -264,6 +264,16 @@ const ALL: &[ScenarioInfo] = &[
         summary: "STATUS with a height of a billion",
         play: review::r12,
     },
+    ScenarioInfo {
+        name: "old-evidence",
+        summary: "an offence is in a block, and whoever forgot that is told of it again",
+        play: directed::old_evidence,
+    },
+    ScenarioInfo {
+        name: "late-commits",
+        summary: "more locks are due than one block sweeps, and clients settle the rest too late",
+        play: directed::late_commits,
+    },
 ];
 
 /// Every scenario.

@@ -8,7 +8,9 @@ use crate::node::CrashPoint;
 use crate::outcome::Failure;
 use crate::recording::Step;
 use core::time::Duration;
+use polity_consensus::fbpbft::Message;
 use polity_ledger::{LockId, SignedTransaction};
+use polity_replica::Frame;
 use polity_types::{Height, ReplicaId};
 use std::rc::Rc;
 
@@ -140,15 +142,32 @@ impl World {
         Ok(transaction)
     }
 
-    /// A client sends a lock to this replica alone, which nobody settles and which expires after
-    /// this time.
-    pub fn submit_lock(&mut self, to: ReplicaId, after: Duration) -> Result<LockId, Failure> {
+    /// A client sends a lock to this replica alone, which expires after this time; clients settle it
+    /// sooner or later, or never.
+    pub fn submit_lock(
+        &mut self,
+        to: ReplicaId,
+        after: Duration,
+        is_settled: bool,
+    ) -> Result<LockId, Failure> {
         let expires = self.now.after(after).shown(Duration::ZERO);
         let height = Height::new(self.agreement.highest());
-        let transaction = self.clients.lock_until(expires, height);
+        let transaction = self.clients.lock_until(expires, height, is_settled);
         self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
         self.check()?;
         Ok(LockId::derive(&transaction.id(), 0))
+    }
+
+    /// A member that breaks the rules sends this message.
+    pub fn say_as(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let index = from.get() as usize;
+        assert!(
+            !self.nodes[index].is_honest(),
+            "honest members speak for themselves"
+        );
+        let frame = Frame::Consensus(message);
+        let bytes = Rc::from(frame.encode());
+        self.route(index, to, &frame, &bytes);
     }
 
     /// Links behave like this from now on.
