@@ -181,14 +181,14 @@ fn plans_are_played_again() {
     };
     for number in 0..6 {
         let plan = FaultPlan::draw(&mut Seed::from_number(number).stream(), &victims);
-        let play = || {
+        let endured = || {
             let (_, mut world) = world(number, Options::default());
             world.load(Duration::from_millis(60), 2);
             world.endure(&plan).unwrap();
             world.settle(2).unwrap();
             world.finish()
         };
-        assert_eq!(play(), play(), "{plan}");
+        assert_eq!(endured(), endured(), "{plan}");
     }
 }
 
