@@ -4,7 +4,7 @@
 //! printed. A step that cannot run where it is says so and does not count as passed.
 
 use crate::workspace::{Call, Failure, cargo};
-use crate::{edges, hygiene, no_std, package, spec, vectors};
+use crate::{edges, hygiene, no_std, package, sim, spec, vectors};
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -40,6 +40,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         run: tests,
+    },
+    Step {
+        name: "campaign",
+        run: |_| sim::check().map(Finding::Passed),
     },
     Step {
         name: "documentation",

@@ -2,7 +2,7 @@
 //!
 //! Each command is a file, and `check` runs those that say yes or no, in order. Commands print what
 //! they found and end with exit code 0 if all is well, 1 if something is wrong and 2 if they were
-//! called in a way they do not understand.
+//! called in a way they do not understand; the simulator adds 3 and 4 for safety and liveness.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -10,8 +10,10 @@ mod build;
 mod check;
 mod edges;
 mod hygiene;
+mod mutants;
 mod no_std;
 mod package;
+mod sim;
 mod spec;
 mod vectors;
 mod workspace;
@@ -93,17 +95,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "sim",
-        arguments: "[ARGUMENTS..]",
-        help: "the simulator in release mode: polity sim",
-        run: |arguments| {
-            let arguments = arguments
-                .strip_prefix(&["--".to_owned()])
-                .unwrap_or(arguments);
-            cargo("run")
-                .args(["--release", "--bin", "polity", "--", "sim"])
-                .args(arguments)
-                .show()
-        },
+        arguments: sim::ARGUMENTS,
+        help: "campaigns of the simulator, mutants, or else: polity sim",
+        run: sim::run,
     },
 ];
 
@@ -135,6 +129,7 @@ fn main() -> ExitCode {
             eprintln!("{}", problem.trim_end());
             ExitCode::FAILURE
         }
+        Err(Failure::Code(code)) => ExitCode::from(code),
         Err(Failure::Usage(problem)) => {
             eprintln!(
                 "{problem}\nusage: cargo xtask {} {}",
@@ -164,7 +159,11 @@ fn usage() -> String {
     let mut text = "usage: cargo xtask <command>\n\n".to_owned();
     for command in COMMANDS {
         let call = format!("{} {}", command.name, command.arguments);
-        let _ = writeln!(text, "  {call:<34}{}", command.help);
+        if call.len() < 34 {
+            let _ = writeln!(text, "  {call:<34}{}", command.help);
+        } else {
+            let _ = writeln!(text, "  {call}\n  {:<34}{}", "", command.help);
+        }
     }
     text
 }

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Wrong(String),
     /// The task was called in a way it does not understand.
     Usage(String),
+    /// A program that was run has said everything, and ended with this code.
+    Code(u8),
 }
 
 impl From<String> for Failure {
@@ -100,6 +102,19 @@ impl Call {
                 "`{}` failed: {status}",
                 self.words.join(" ")
             )))
+        }
+    }
+
+    /// Runs it, shows what it prints, and passes its exit code on.
+    pub(crate) fn show_and_pass_on(mut self) -> Result<(), Failure> {
+        let status = self
+            .command
+            .status()
+            .map_err(|error| self.not_started(&error))?;
+        match status.code().map(u8::try_from) {
+            Some(Ok(0)) => Ok(()),
+            Some(Ok(code)) => Err(Failure::Code(code)),
+            _ => Err(Failure::Code(1)),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Federation {
     pub chain: Chain,
     /// The keys of the members, by their numbers.
     pub signers: Vec<SimSigner>,
+    /// The weights of the members, by their numbers.
+    pub weights: Vec<u64>,
     /// The keys of the platforms; each member runs one.
     pub platforms: Vec<SimSigner>,
     /// The clients.
@@ -137,11 +139,23 @@ impl Federation {
         Self {
             genesis,
             chain,
+            weights: weights.to_vec(),
             signers,
             platforms,
             clients,
             verifier,
         }
+    }
+
+    /// The same federation with other limits of the ledger.
+    #[must_use]
+    pub fn with_parameters(mut self, change: impl FnOnce(&mut Parameters)) -> Self {
+        change(&mut self.genesis.ledger.parameters);
+        self.genesis
+            .validate(Purpose::Simulation, &self.verifier)
+            .expect("scenarios found valid federations");
+        self.chain = self.genesis.chain().expect("validated before");
+        self
     }
 
     /// Number of members.
@@ -152,6 +166,16 @@ impl Federation {
     /// All members.
     pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
         (0..self.members()).map(ReplicaId::new)
+    }
+
+    /// The largest weight that may break the rules (FB-1).
+    pub fn faulty_max(&self) -> u64 {
+        (self.weights.iter().sum::<u64>() - 1) / 3
+    }
+
+    /// The weight of some members.
+    pub fn weight(&self, ids: &[ReplicaId]) -> u64 {
+        ids.iter().map(|id| self.weights[id.get() as usize]).sum()
     }
 
     /// Who leads `view` of `height`.

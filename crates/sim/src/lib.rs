@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adversary;
+pub mod campaign;
 mod clients;
 mod disk;
 mod federation;
@@ -40,18 +41,20 @@ mod network;
 mod node;
 pub mod oracle;
 mod outcome;
+mod plan;
 mod recording;
 mod scenario;
 pub mod twins;
 mod world;
 
-pub use disk::Disk;
+pub use disk::{Damage, DamageKind, Disk};
 pub use federation::{Client, Federation};
 pub use keys::{Scheme, SimSigner, SimVerifier};
 pub use moment::Moment;
-pub use network::{Fate, Kind, Link, Packet};
+pub use network::{Fate, Kind, Link, Mishaps, Packet};
 pub use node::{CrashPoint, SimReplica};
 pub use outcome::{Failure, Outcome, Verdict};
+pub use plan::{Fault, FaultPlan, Planned, Victims};
 pub use recording::{
     Basis, BuildError, Door, EffectBytes, EffectHash, RECORD_BYTES_MAX, Recording, Refused, Step,
     replay,

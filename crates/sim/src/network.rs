@@ -10,7 +10,7 @@ use core::time::Duration;
 use polity_consensus::fbpbft::{Message, VoteKind};
 use polity_replica::Frame;
 use polity_types::{Height, ReplicaId, Stream, View};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// How links behave.
@@ -24,6 +24,8 @@ pub struct Link {
     pub loss_per_million: u32,
     /// Frames that arrive twice, of a million.
     pub duplicate_per_million: u32,
+    /// Frames of which one bit arrives as another one, of a million.
+    pub corrupt_per_million: u32,
     /// Whether frames of one link arrive in the order in which they left.
     pub is_ordered: bool,
 }
@@ -35,6 +37,7 @@ impl Default for Link {
             jitter: Duration::ZERO,
             loss_per_million: 0,
             duplicate_per_million: 0,
+            corrupt_per_million: 0,
             is_ordered: true,
         }
     }
@@ -58,6 +61,21 @@ impl Link {
             loss_per_million,
             ..self
         }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} to {} ms{}, {} lost, {} doubled and {} corrupted of a million",
+            self.latency.as_millis(),
+            (self.latency + self.jitter).as_millis(),
+            if self.is_ordered { "" } else { " in any order" },
+            self.loss_per_million,
+            self.duplicate_per_million,
+            self.corrupt_per_million
+        )
     }
 }
 
@@ -200,18 +218,42 @@ pub(crate) struct Arrival {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
     pub(crate) bytes: Rc<[u8]>,
+    /// It is not what was sent.
+    pub(crate) is_corrupted: bool,
 }
 
 /// The network.
 pub(crate) struct Network {
     link: Link,
-    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// Cut directions, and how many faults cut them.
+    cut: BTreeMap<(ReplicaId, ReplicaId), u32>,
+    /// Clogged directions, and how many faults clog them: frames get stuck there.
+    clogged: BTreeMap<(ReplicaId, ReplicaId), u32>,
     filter: Option<Filter>,
     held: Vec<Held>,
+    stuck: Vec<Held>,
     /// When the last frame of an ordered link arrives.
     last: BTreeMap<(ReplicaId, ReplicaId), Moment>,
     random: Stream,
     sent: BTreeMap<Kind, u64>,
+    mishaps: Mishaps,
+}
+
+/// What the weather did to frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mishaps {
+    /// Frames lost by chance.
+    pub lost: u64,
+    /// Frames that arrived twice.
+    pub duplicated: u64,
+    /// Frames that arrived with another bit.
+    pub corrupted: u64,
+    /// Frames that arrived before one that left earlier on their link.
+    pub overtaken: u64,
+    /// Frames lost on cut links.
+    pub cut: u64,
+    /// Frames that got stuck on clogged links.
+    pub clogged: u64,
 }
 
 impl fmt::Debug for Network {
@@ -227,12 +269,15 @@ impl Network {
     pub(crate) fn new(link: Link, random: Stream) -> Self {
         Self {
             link,
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            clogged: BTreeMap::new(),
             filter: None,
             held: Vec::new(),
+            stuck: Vec::new(),
             last: BTreeMap::new(),
             random,
             sent: BTreeMap::new(),
+            mishaps: Mishaps::default(),
         }
     }
 
@@ -250,11 +295,48 @@ impl Network {
 
     /// Cuts one direction of a link.
     pub(crate) fn cut(&mut self, from: ReplicaId, to: ReplicaId) {
-        self.cut.insert((from, to));
+        *self.cut.entry((from, to)).or_default() += 1;
     }
 
+    /// Takes back one cut of one direction.
+    pub(crate) fn uncut(&mut self, from: ReplicaId, to: ReplicaId) {
+        release_one(&mut self.cut, (from, to));
+    }
+
+    /// Mends every cut.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();
+    }
+
+    /// Frames in this direction get stuck from now on.
+    pub(crate) fn clog(&mut self, from: ReplicaId, to: ReplicaId) {
+        *self.clogged.entry((from, to)).or_default() += 1;
+    }
+
+    /// Takes back one clog. Returns what was stuck, if it was the last.
+    pub(crate) fn unclog(&mut self, now: Moment, from: ReplicaId, to: ReplicaId) -> Vec<Arrival> {
+        release_one(&mut self.clogged, (from, to));
+        self.drain(now)
+    }
+
+    /// Takes back every clog, and returns what was stuck.
+    pub(crate) fn unclog_all(&mut self, now: Moment) -> Vec<Arrival> {
+        self.clogged.clear();
+        self.drain(now)
+    }
+
+    fn drain(&mut self, now: Moment) -> Vec<Arrival> {
+        let clogged = &self.clogged;
+        let (stuck, free) = core::mem::take(&mut self.stuck)
+            .into_iter()
+            .partition(|frame| clogged.contains_key(&(frame.from, frame.to)));
+        self.stuck = stuck;
+        self.deliver(now, free)
+    }
+
+    /// What the weather did so far.
+    pub(crate) fn mishaps(&self) -> Mishaps {
+        self.mishaps
     }
 
     /// How many frames of each kind were sent, lost ones included.
@@ -265,7 +347,17 @@ impl Network {
     /// Sends a frame. Returns its arrivals: none if it is lost or held, two if it is duplicated.
     pub(crate) fn send(&mut self, packet: &Packet<'_>, bytes: &Rc<[u8]>) -> Vec<Arrival> {
         *self.sent.entry(packet.kind()).or_default() += 1;
-        if self.cut.contains(&(packet.from, packet.to)) {
+        if self.cut.contains_key(&(packet.from, packet.to)) {
+            self.mishaps.cut += 1;
+            return Vec::new();
+        }
+        if self.clogged.contains_key(&(packet.from, packet.to)) {
+            self.mishaps.clogged += 1;
+            self.stuck.push(Held {
+                from: packet.from,
+                to: packet.to,
+                bytes: bytes.clone(),
+            });
             return Vec::new();
         }
         let fate = match &mut self.filter {
@@ -287,13 +379,16 @@ impl Network {
             }
             Fate::Pass => {
                 let link = self.link;
-                if !self.happens(link.loss_per_million) {
+                if self.happens(link.loss_per_million) {
+                    self.mishaps.lost += 1;
+                } else {
                     let at = self.arrival_time(packet.at, from, to);
-                    arrivals.push(arrival(at, from, to, bytes));
+                    arrivals.push(self.carry(arrival(at, from, to, bytes)));
                 }
                 if self.happens(link.duplicate_per_million) {
+                    self.mishaps.duplicated += 1;
                     let at = self.arrival_time(packet.at, from, to);
-                    arrivals.push(arrival(at, from, to, bytes));
+                    arrivals.push(self.carry(arrival(at, from, to, bytes)));
                 }
             }
         }
@@ -303,12 +398,33 @@ impl Network {
     /// Sends everything that was held.
     pub(crate) fn release(&mut self, now: Moment) -> Vec<Arrival> {
         let held = core::mem::take(&mut self.held);
-        held.into_iter()
+        self.deliver(now, held)
+    }
+
+    fn deliver(&mut self, now: Moment, frames: Vec<Held>) -> Vec<Arrival> {
+        frames
+            .into_iter()
             .map(|frame| {
                 let at = self.arrival_time(now, frame.from, frame.to);
                 arrival(at, frame.from, frame.to, &frame.bytes)
             })
             .collect()
+    }
+
+    /// A frame as it arrives.
+    fn carry(&mut self, arrival: Arrival) -> Arrival {
+        if arrival.bytes.is_empty() || !self.happens(self.link.corrupt_per_million) {
+            return arrival;
+        }
+        self.mishaps.corrupted += 1;
+        let mut changed = arrival.bytes.to_vec();
+        let place = self.random.below(changed.len() as u64) as usize;
+        changed[place] ^= 1 << self.random.below(8);
+        Arrival {
+            bytes: Rc::from(changed),
+            is_corrupted: true,
+            ..arrival
+        }
     }
 
     fn happens(&mut self, per_million: u32) -> bool {
@@ -324,12 +440,26 @@ impl Network {
         let at = now
             .after(self.link.latency)
             .after(Duration::from_micros(extra));
+        let last = self.last.entry((from, to)).or_default();
         if !self.link.is_ordered {
+            self.mishaps.overtaken += u64::from(at < *last);
+            *last = at.max(*last);
             return at;
         }
-        let last = self.last.entry((from, to)).or_default();
         *last = at.max(*last);
         *last
+    }
+}
+
+fn release_one(
+    faults: &mut BTreeMap<(ReplicaId, ReplicaId), u32>,
+    direction: (ReplicaId, ReplicaId),
+) {
+    if let Some(count) = faults.get_mut(&direction) {
+        *count -= 1;
+        if *count == 0 {
+            faults.remove(&direction);
+        }
     }
 }
 
@@ -339,6 +469,7 @@ fn arrival(at: Moment, from: ReplicaId, to: ReplicaId, bytes: &Rc<[u8]>) -> Arri
         from,
         to,
         bytes: bytes.clone(),
+        is_corrupted: false,
     }
 }
 
@@ -389,6 +520,43 @@ mod tests {
         let arrived: usize = (0..10_000).map(|at| send(&mut network, at).len()).sum();
         assert!((9_300..9_700).contains(&arrived), "{arrived}");
         assert_eq!(network.sent()[&Kind::Transactions], 10_000);
+    }
+
+    #[test]
+    fn clogged_links_keep_what_they_carry_until_the_last_clog_is_gone() {
+        let mut network = network(Link::default());
+        let (from, to) = (ReplicaId::new(0), ReplicaId::new(1));
+        network.clog(from, to);
+        network.clog(from, to);
+        assert_eq!(send(&mut network, 0), []);
+        let at = Moment::from_millis(50);
+        assert!(network.unclog(at, from, to).is_empty());
+        assert_eq!(network.unclog(at, from, to).len(), 1);
+        assert_eq!(send(&mut network, 60), [Moment::from_millis(70)]);
+        assert_eq!(network.mishaps().clogged, 1);
+    }
+
+    #[test]
+    fn corruption_changes_one_bit() {
+        let mut network = network(Link {
+            corrupt_per_million: 1_000_000,
+            ..Link::default()
+        });
+        let frame = Frame::Transactions(Vec::new());
+        let packet = Packet {
+            at: Moment::ZERO,
+            from: ReplicaId::new(0),
+            to: ReplicaId::new(1),
+            frame: &frame,
+        };
+        let sent: Rc<[u8]> = Rc::from([7; 40].as_slice());
+        let arrived = network.send(&packet, &sent);
+        let changed: u32 = sent
+            .iter()
+            .zip(&*arrived[0].bytes)
+            .map(|(a, b)| (a ^ b).count_ones())
+            .sum();
+        assert_eq!(changed, 1);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use crate::disk::Disk;
 use crate::keys::{SimSigner, SimVerifier};
 use crate::moment::Moment;
 use crate::recording::{Basis, Door, EffectBytes, EffectHash, Recording, Refused};
+use crate::world::Event;
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, Halt};
 use polity_crypto::Blake3Digest;
 use polity_replica::{Effect, Replica, Snapshot};
-use polity_types::ReplicaId;
+use polity_types::{ReplicaId, Time};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -45,6 +46,20 @@ pub(crate) struct Node {
     pub(crate) basis: Basis<SimSigner, SimVerifier>,
     /// How far its clock is ahead.
     pub(crate) skew: Duration,
+    /// The latest time that its replica was told since it started: where the clock is set back,
+    /// time stands still until it has caught up, as in a node.
+    pub(crate) shown: Time,
+    /// Everything it does and hears takes this much longer.
+    pub(crate) slowness: Duration,
+    /// What happens meanwhile waits for the end of a pause.
+    pub(crate) is_paused: bool,
+    pub(crate) deferred: Vec<Event>,
+    /// Its disk needs this much longer for each sync.
+    pub(crate) sync_extra: Duration,
+    /// Its disk takes no more records.
+    pub(crate) is_full: bool,
+    /// A durable record was damaged: it must never start again.
+    pub(crate) is_damaged: bool,
     /// Nothing while it is down.
     pub(crate) replica: Option<SimReplica>,
     pub(crate) door: Door<SimVerifier>,
@@ -83,6 +98,13 @@ impl Node {
             door: Door::new(&basis, chain),
             basis,
             skew,
+            shown: Time::ZERO,
+            slowness: Duration::ZERO,
+            is_paused: false,
+            deferred: Vec::new(),
+            sync_extra: Duration::ZERO,
+            is_full: false,
+            is_damaged: false,
             replica: None,
             adversary,
             disk: Disk::default(),
@@ -117,6 +139,9 @@ impl Node {
         self.waiting.clear();
         self.syncing = None;
         self.wake_at = None;
+        self.shown = Time::ZERO;
+        self.is_paused = false;
+        self.deferred.clear();
         self.start += 1;
         self.disk.crash(kept);
         let refused = self.door.refused();
@@ -126,6 +151,12 @@ impl Node {
             recording: core::mem::take(&mut self.recording),
             effects: core::mem::take(&mut self.effects).digest(),
         });
+    }
+
+    /// What its clock shows; it never runs backwards during a life.
+    pub(crate) fn clock(&mut self, now: Moment) -> Time {
+        self.shown = self.shown.max(now.shown(self.skew));
+        self.shown
     }
 
     /// What was refused at the door since the beginning.

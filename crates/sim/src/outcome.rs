@@ -3,6 +3,7 @@
 use crate::oracle::Violation;
 use core::fmt;
 use polity_crypto::Blake3Digest;
+use std::collections::BTreeMap;
 
 /// Why a run ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,12 @@ pub struct Outcome {
     pub restarts: u64,
     /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
+    /// Faults by name: how often each happened.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Different NEW-VIEWs of honest leaders.
+    pub new_views: u64,
+    /// Offences that honest members reported, and accusations in decided blocks.
+    pub evidence: (u64, u64),
     /// What happened, line by line; only if it was asked for.
     pub trace: Option<String>,
 }

@@ -43,6 +43,12 @@ named! {
     fb_1_members_of_unequal_weight: "weights", 4;
     fb_16_a_split_voter_forks_nothing: "split-voter", 4;
     old_frames_change_nothing: "replayer", 4;
+    fb_16_a_fork_above_f_is_attributed: "above-f", 4;
+    fb_4_spoilt_blocks_get_no_vote: "garbage-blocks", 2;
+    fb_10_forged_new_views_fork_nothing: "forged-new-view", 4;
+    fb_4_whoever_voted_for_a_block_has_it: "lost-leader", 6;
+    fb_8_a_due_lock_is_something_to_decide: "due-lock", 4;
+    fb_8_later_views_last_longer: "slow-links", 2;
     w3_votes_before_pre_prepare_bind_to_their_block: "w3", 8;
     w4a_commits_reach_one_replica_then_the_view_changes: "w4a", 8;
     w4b_dead_leaders_are_skipped_after_the_view_change: "w4b", 3;
@@ -67,6 +73,8 @@ named! {
     r9_one_client_feeds_one_replica: "r9", 6;
     r10_forged_votes_over_another_link: "r10", 4;
     r11_junk_signatures_arrive_first: "r11", 4;
+    fb_16_old_evidence_is_acted_on_once: "old-evidence", 4;
+    lg_7_due_locks_that_wait_for_their_sweep: "late-commits", 4;
     r12_status_with_a_height_of_a_billion: "r12", 4;
 }
 

@@ -1,7 +1,8 @@
 //! Laws of the simulator itself.
 
 use polity_sim::{
-    Failure, Fate, Federation, Kind, Link, Options, Recording, Scheme, Step, World, replay,
+    DamageKind, Failure, Fate, Fault, FaultPlan, Federation, Kind, Link, Options, Planned,
+    Recording, Scheme, Step, Victims, World, replay,
 };
 use polity_types::{ReplicaId, Seed, Time, wire};
 use rstest::rstest;
@@ -101,6 +102,120 @@ fn nothing_behind_a_record_leaves_before_it_is_synced() {
         .unwrap();
     assert!(done);
     assert!(world.now().as_micros() >= 50_000, "{} ms", world.now());
+}
+
+/// FB-15: whoever lost what was durable must not vote again under its key.
+#[rstest]
+#[case(DamageKind::BitFlip)]
+#[case(DamageKind::Misdirected)]
+fn fb_15_nobody_starts_from_a_damaged_journal(#[case] kind: DamageKind) {
+    let (federation, mut world) = world(8, Options::default());
+    world.progress(3).unwrap();
+    let victim = federation.leader(4, 0);
+    assert!(world.damage(victim, kind));
+    world.restart(victim).unwrap();
+    assert!(world.is_damaged(victim) && !world.is_up(victim));
+    // The others are a quorum, and healing does not bring it back.
+    world.settle(4).unwrap();
+    assert!(!world.is_up(victim));
+}
+
+#[test]
+fn a_clock_that_is_set_back_stands_still_until_it_has_caught_up() {
+    let (federation, mut world) = world(9, Options::default());
+    let id = federation.leader(2, 0);
+    world.load(Duration::from_millis(50), 2);
+    world.run_for(SECOND).unwrap();
+    world.set_clock(id, SECOND * 5);
+    world.run_for(SECOND).unwrap();
+    world.set_clock(id, Duration::ZERO);
+    world.run_for(SECOND * 3).unwrap();
+    let times: Vec<Time> = world
+        .recording(id)
+        .steps
+        .iter()
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(times.is_sorted(), "time runs backwards");
+    assert!(times.iter().any(|at| *at >= Time::from_millis(6_000)));
+    world.settle(2).unwrap();
+}
+
+#[test]
+fn a_full_disk_stops_a_replica_and_room_lets_it_go_on() {
+    let (federation, mut world) = world(10, Options::default());
+    world.progress(2).unwrap();
+    let id = federation.leader(3, 0);
+    world.fill_disk(id, true);
+    world.load(Duration::from_millis(50), 4);
+    world.run_for(SECOND).unwrap();
+    assert!(!world.is_up(id), "it had to write");
+    world.fill_disk(id, false);
+    world.restart(id).unwrap();
+    world.settle(3).unwrap();
+}
+
+#[test]
+fn a_paused_replica_does_everything_afterwards() {
+    let (federation, mut world) = world(11, Options::default());
+    let id = federation.leader(9, 0);
+    world.load(Duration::from_millis(50), 2);
+    world.run_for(SECOND).unwrap();
+    let before = world.height(id);
+    world.pause(id);
+    world.run_for(SECOND * 5).unwrap();
+    assert_eq!(world.height(id), before);
+    assert!(world.agreement().highest() > before);
+    world.resume(id);
+    world.settle(2).unwrap();
+}
+
+/// A plan is a value: the same one gives the same run.
+#[test]
+fn plans_are_played_again() {
+    let all: Vec<ReplicaId> = (0..4).map(ReplicaId::new).collect();
+    let victims = Victims {
+        honest: all.clone(),
+        all,
+        expendable: vec![ReplicaId::new(2)],
+    };
+    for number in 0..6 {
+        let plan = FaultPlan::draw(&mut Seed::from_number(number).stream(), &victims);
+        let endured = || {
+            let (_, mut world) = world(number, Options::default());
+            world.load(Duration::from_millis(60), 2);
+            world.endure(&plan).unwrap();
+            world.settle(2).unwrap();
+            world.finish()
+        };
+        assert_eq!(endured(), endured(), "{plan}");
+    }
+}
+
+#[test]
+fn a_planned_fault_says_what_it_is_and_when() {
+    let planned = Planned {
+        at: Duration::from_millis(120),
+        until: SECOND,
+        fault: Fault::OneWay {
+            from: ReplicaId::new(1),
+            to: ReplicaId::new(3),
+        },
+    };
+    assert_eq!(
+        planned.to_string(),
+        "   120 to   1000 ms: 3 hears nothing from 1"
+    );
+}
+
+/// What is held is inside its bounds, and something is held.
+#[test]
+fn fb_12_what_is_held_is_counted() {
+    let (_, mut world) = world(12, Options::default());
+    world.progress(6).unwrap();
+    world.conclude().unwrap();
+    let held = world.memory().to_string();
+    assert!(held.contains("votes: at most"), "{held}");
 }
 
 #[test]

@@ -31,9 +31,9 @@ const PROPOSALS_AHEAD: u64 = 2;
 
 /// What one link sent ahead of its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Link {
-    votes: BTreeMap<(Height, View, VoteKind), Vote>,
-    proposals: BTreeMap<Height, Proposal>,
+pub(super) struct Link {
+    pub(super) votes: BTreeMap<(Height, View, VoteKind), Vote>,
+    pub(super) proposals: BTreeMap<Height, Proposal>,
     /// Encoded size of all of it.
     bytes: usize,
     /// Signatures from this link that did not hold.
@@ -43,7 +43,7 @@ struct Link {
 /// Unverified votes and early proposals, by link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Intake {
-    links: BTreeMap<ReplicaId, Link>,
+    pub(super) links: BTreeMap<ReplicaId, Link>,
     /// The height for which everything was released.
     released: Height,
 }

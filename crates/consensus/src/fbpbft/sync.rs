@@ -42,6 +42,15 @@ pub(super) struct Sync {
     asked_until: Height,
 }
 
+impl Sync {
+    /// Decisions ahead, their bytes, and members of whom something is known.
+    pub(super) fn holdings(&self) -> (usize, usize, usize) {
+        let bytes = self.ahead.values().map(wire::encoded_len).sum();
+        let peers = self.heights.len().max(self.served.len());
+        (self.ahead.len(), bytes, peers)
+    }
+}
+
 impl<S: Signer, V: Verifier> Machine<S, V> {
     pub(super) fn send_status(&mut self, out: &mut Effects<Effect>) {
         out.push(Effect::Broadcast(Message::Status(Status {

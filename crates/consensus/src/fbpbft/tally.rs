@@ -61,6 +61,11 @@ impl Tally {
         core::mem::take(&mut self.counted)
     }
 
+    /// Votes that count.
+    pub(super) fn len(&self) -> usize {
+        self.votes.len()
+    }
+
     /// The value for which a member's vote counts.
     pub fn value_of(&self, kind: VoteKind, view: View, signer: ReplicaId) -> Option<Value> {
         self.votes

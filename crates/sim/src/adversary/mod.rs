@@ -5,31 +5,51 @@
 //! [`Adversary::sends`] for each recipient, and it may say more at any time. What it says is
 //! really signed, with its own key only.
 
+mod catch_up_liar;
+mod double_voter;
 mod equivocator;
+mod evidence_forger;
+mod flooder;
 mod foreigner;
 mod forger;
 mod forgetful;
 mod junk_new_view;
+mod junk_view_change;
+mod mutator;
+mod named;
 mod nonsense;
 mod replayer;
 mod silent;
+mod slow;
 mod split_voter;
+mod stale_new_view;
 mod status_liar;
 mod tamperer;
 mod view_jumper;
+mod withholder;
 
+pub use catch_up_liar::CatchUpLiar;
+pub use double_voter::DoubleVoter;
 pub use equivocator::{Accomplice, BareProposer, Equivocator, Plot};
+pub use evidence_forger::EvidenceForger;
+pub use flooder::Flooder;
 pub use foreigner::Foreigner;
 pub use forger::Forger;
 pub use forgetful::Forgetful;
 pub use junk_new_view::JunkNewView;
+pub use junk_view_change::JunkViewChange;
+pub use mutator::Mutator;
+pub use named::{Circumstances, Named, named};
 pub use nonsense::Nonsense;
 pub use replayer::Replayer;
 pub use silent::Silent;
+pub use slow::Slow;
 pub use split_voter::SplitVoter;
+pub use stale_new_view::{Forgery, StaleNewView};
 pub use status_liar::StatusLiar;
 pub use tamperer::Tamperer;
 pub use view_jumper::ViewJumper;
+pub use withholder::Withholder;
 
 use crate::keys::SimSigner;
 use crate::node::SimReplica;
@@ -192,6 +212,17 @@ impl Scene<'_> {
         }
     }
 
+    /// A VIEW-CHANGE as it stands, in its own name and under its signature.
+    pub fn signed_again(&self, said: ViewChange) -> ViewChange {
+        let preimage =
+            ViewChange::preimage(self.chain, said.height, said.view, said.prepared.as_ref());
+        ViewChange {
+            signer: self.id,
+            signature: self.signer.sign(&preimage),
+            ..said
+        }
+    }
+
     /// Its NEW-VIEW with any parts.
     pub fn new_view(&self, view_changes: Vec<ViewChange>, pre_prepare: PrePrepare) -> NewView {
         let (height, view) = (pre_prepare.height, pre_prepare.view);
@@ -208,11 +239,16 @@ impl Scene<'_> {
 
     /// A block like another whose header is changed; the digest is right again afterwards.
     pub fn changed(&self, block: &Block, change: impl FnOnce(&mut Header)) -> Arc<Block> {
-        let mut header = block.header.clone();
-        change(&mut header);
-        match SealedBlock::build(self.chain, header, block.body.clone()) {
+        let mut changed = block.clone();
+        change(&mut changed.header);
+        self.sealed(changed)
+    }
+
+    /// A block whose header covers its body, as far as that is possible.
+    pub fn sealed(&self, block: Block) -> Arc<Block> {
+        match SealedBlock::build(self.chain, block.header.clone(), block.body.clone()) {
             Ok(sealed) => sealed.block().clone(),
-            Err(error) => unreachable!("the body was sealed before: {error}"),
+            Err(_) => Arc::new(block),
         }
     }
 

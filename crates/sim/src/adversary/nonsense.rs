@@ -2,7 +2,7 @@
 
 use super::{Adversary, Scene, Sending, message_of};
 use core::time::Duration;
-use polity_consensus::fbpbft::{Message, Proposal, TransactionBytes};
+use polity_consensus::fbpbft::{ApplicationData, Block, Message, Proposal, TransactionBytes};
 use polity_crypto::Sha256Digest;
 use polity_replica::Frame;
 use polity_types::{Epoch, Height, ReplicaId, Time, View};
@@ -12,15 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A leader that proposes a nonsense block in each of its turns (W5).
+///
+/// It repeats a transaction of its first block; in that one there is none to repeat.
 #[derive(Debug, Default)]
 pub struct Nonsense {
     /// Digests of everything it proposed.
     said: Rc<RefCell<BTreeSet<Sha256Digest>>>,
     turn: u64,
+    /// A transaction of one of its earlier blocks.
+    old: Option<TransactionBytes>,
 }
 
 /// The ways in which a block can be wrong that it knows.
-const WAYS: u64 = 11;
+const WAYS: u64 = 14;
 
 impl Nonsense {
     /// A leader whose first turn is wrong in this way.
@@ -28,6 +32,7 @@ impl Nonsense {
         Self {
             said: Rc::default(),
             turn,
+            old: None,
         }
     }
 
@@ -62,6 +67,25 @@ impl Nonsense {
                 .push(TransactionBytes::new(vec![0xff; 40]));
             block = Arc::new(changed);
         }
+        // Bodies that the header does cover.
+        let mut sealed = proposal.block.body.clone();
+        match way {
+            11 => sealed
+                .transactions
+                .extend(proposal.block.body.transactions.first().cloned()),
+            12 => sealed.application.push(ApplicationData {
+                kind: 9,
+                content: vec![1, 2, 3],
+            }),
+            13 => sealed.transactions.extend(self.old.clone()),
+            _ => {}
+        }
+        if sealed != proposal.block.body {
+            block = scene.sealed(Block {
+                header: block.header.clone(),
+                body: sealed,
+            });
+        }
         let (height, view) = (proposal.pre_prepare.height, proposal.pre_prepare.view);
         Proposal {
             pre_prepare: scene.pre_prepare(height, view, block.header.digest()),
@@ -85,6 +109,8 @@ impl Adversary for Nonsense {
                 }
                 if Some(&to) == scene.others().last() {
                     self.turn += 1;
+                    let first = proposal.block.body.transactions.first();
+                    self.old = self.old.take().or_else(|| first.cloned());
                 }
                 Sending::Instead(vec![Frame::Consensus(Message::Proposal(spoilt))])
             }

@@ -40,6 +40,7 @@ pub struct Arithmetic {
     platforms: BTreeMap<String, PublicKey>,
     fee_flat: u128,
     expiries_max: usize,
+    validity_horizon: u64,
     fee_accounts: Vec<String>,
     supply: u128,
     ids: BTreeSet<[u8; 32]>,
@@ -77,6 +78,7 @@ impl Arithmetic {
                 .map(|platform| (platform.name.to_string(), platform.key.clone()))
                 .collect(),
             fee_flat: ledger.parameters.fee_flat.units(),
+            validity_horizon: ledger.parameters.validity_horizon,
             expiries_max: ledger.parameters.expiries_per_block_max as usize,
             fee_accounts: genesis
                 .members
@@ -110,6 +112,14 @@ impl Arithmetic {
                 .map_err(|error| fault(height, &format!("a decided transaction: {error}")))?;
             if receipt.id != transaction.id() {
                 return Err(fault(height, "a receipt of another transaction"));
+            }
+            // LG-4: neither over nor valid for longer than the genesis allows.
+            let until = transaction.transaction().valid_until.get();
+            if until < height || until > height + self.validity_horizon {
+                return Err(fault(
+                    height,
+                    "a transaction that is not valid at this height",
+                ));
             }
             if receipt.fee.units() != self.fee_flat {
                 return Err(fault(height, "a fee that the genesis does not ask for"));

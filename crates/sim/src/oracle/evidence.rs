@@ -1,6 +1,7 @@
 //! Nobody honest is ever accused (FB-16).
 
 use super::Violation;
+use super::completeness::Owed;
 use polity_consensus::fbpbft::{Evidence, VoteKind};
 use polity_crypto::{Blake3Digest, Preimage, domain};
 use polity_replica::{Committed, Genesis};
@@ -8,6 +9,9 @@ use polity_types::ReplicaId;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "evidence";
+
+/// Who, of what, at which height and in which view.
+type Offence = (ReplicaId, &'static str, u64, u64);
 
 /// Watches reports and decided blocks for accusations.
 #[derive(Clone, Debug)]
@@ -21,6 +25,10 @@ pub struct EvidenceWatch {
     reported: BTreeMap<(ReplicaId, &'static str), u64>,
     /// Accusations in decided blocks, by accused and kind.
     decided: BTreeMap<(ReplicaId, &'static str), u64>,
+    /// Offences in decided blocks: each stands in one.
+    once: BTreeSet<Offence>,
+    /// Offences that each honest replica reported.
+    known: BTreeSet<(ReplicaId, Offence)>,
     height: u64,
 }
 
@@ -38,6 +46,8 @@ impl EvidenceWatch {
             byzantine,
             reported: BTreeMap::new(),
             decided: BTreeMap::new(),
+            once: BTreeSet::new(),
+            known: BTreeSet::new(),
             height: 0,
         }
     }
@@ -46,6 +56,9 @@ impl EvidenceWatch {
     pub fn reported(&mut self, by: ReplicaId, evidence: &Evidence) -> Result<(), Violation> {
         let (accused, kind) = self.judge(evidence)?;
         *self.reported.entry((accused, kind)).or_default() += 1;
+        let (height, view) = evidence.position();
+        let offence = (accused, kind, height.get(), view.get());
+        self.known.insert((by, offence));
         self.check(by, accused, kind)
     }
 
@@ -59,6 +72,13 @@ impl EvidenceWatch {
         for evidence in &committed.block.body().evidence {
             let (accused, kind) = self.judge(evidence)?;
             *self.decided.entry((accused, kind)).or_default() += 1;
+            let (at, view) = evidence.position();
+            if !self.once.insert((accused, kind, at.get(), view.get())) {
+                return Err(Violation::new(
+                    NAME,
+                    format!("block {height} convicts {accused} of {kind} a second time"),
+                ));
+            }
             self.check(by, accused, kind)?;
         }
         Ok(())
@@ -80,6 +100,39 @@ impl EvidenceWatch {
             .filter(|((id, _), _)| *id == accused)
             .map(|(_, count)| *count)
             .sum()
+    }
+
+    /// An offence that an honest replica has seen has to be known to it, or to everybody.
+    pub(crate) fn complete(&self, owed: &Owed) -> Result<(), Violation> {
+        let Owed {
+            by,
+            member,
+            offence,
+            height,
+            view,
+        } = *owed;
+        let offence_id = (member, offence, height.get(), view.get());
+        let is_known = self.known.contains(&(by, offence_id)) || self.once.contains(&offence_id);
+        if is_known || self.is_exhausted(member) {
+            return Ok(());
+        }
+        Err(Violation::new(
+            NAME,
+            format!(
+                "member {member} made {offence} at height {height} in view {view} towards replica {by}, which did not report it"
+            ),
+        ))
+    }
+
+    /// Whether a member was accused as often as the blocks of an epoch take.
+    fn is_exhausted(&self, accused: ReplicaId) -> bool {
+        let all = self.reported.iter().filter(|((id, _), _)| *id == accused);
+        all.map(|(_, count)| *count).sum::<u64>() >= 8
+    }
+
+    /// Offences that honest replicas reported, and accusations in decided blocks.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.reported.values().sum(), self.decided.values().sum())
     }
 
     fn check(&self, by: ReplicaId, accused: ReplicaId, kind: &str) -> Result<(), Violation> {

@@ -5,13 +5,17 @@
 
 pub mod agreement;
 pub mod arithmetic;
+pub mod completeness;
 pub mod evidence;
+pub mod memory;
 pub mod progress;
 pub mod signing;
 
 pub use agreement::Agreement;
 pub use arithmetic::Arithmetic;
+pub use completeness::Completeness;
 pub use evidence::EvidenceWatch;
+pub use memory::MemoryWatch;
 pub use progress::Progress;
 pub use signing::SigningWatch;
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use polity_ledger::TransactionId;
 use polity_replica::Committed;
+use polity_types::ReplicaId;
 use std::collections::BTreeSet;
 
 /// What bounds the time of a decision once faults have stopped.
@@ -61,14 +62,15 @@ impl Pace {
 /// Watches that what was promised to clients is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    promised: BTreeSet<TransactionId>,
+    /// With those who promised.
+    promised: BTreeSet<(TransactionId, ReplicaId)>,
     decided: BTreeSet<TransactionId>,
 }
 
 impl Progress {
     /// An honest replica told a client that its transaction is durable.
-    pub fn promised(&mut self, id: TransactionId) {
-        self.promised.insert(id);
+    pub fn promised(&mut self, by: ReplicaId, id: TransactionId) {
+        self.promised.insert((id, by));
     }
 
     /// A block was decided.
@@ -79,7 +81,16 @@ impl Progress {
 
     /// Promised transactions that no block holds yet.
     pub fn open(&self) -> usize {
-        self.promised.difference(&self.decided).count()
+        self.open_of(|_| true)
+    }
+
+    /// The same, of those members alone: whoever is switched off keeps its promises later.
+    pub fn open_of(&self, is_meant: impl Fn(ReplicaId) -> bool) -> usize {
+        let open = self
+            .promised
+            .iter()
+            .filter(|(id, by)| !self.decided.contains(id) && is_meant(*by));
+        open.count()
     }
 
     /// Transactions that blocks hold.

@@ -290,6 +290,7 @@ fn some_link(random: &mut Stream) -> Link {
         jitter: millis(random.below(150)),
         loss_per_million: [0, 1_000, 50_000, 200_000][random.below(4) as usize],
         duplicate_per_million: [0, 20_000][random.below(2) as usize],
+        corrupt_per_million: 0,
         is_ordered: random.below(2) == 0,
     }
 }

@@ -1,5 +1,7 @@
 //! Named situations: a federation, a script, and what has to come of it.
 
+mod above_f;
+mod directed;
 mod faults;
 mod hostile;
 mod prototype;
@@ -106,6 +108,36 @@ const ALL: &[ScenarioInfo] = &[
         name: "replayer",
         summary: "a member repeats old and new frames of everybody",
         play: hostile::replayer,
+    },
+    ScenarioInfo {
+        name: "above-f",
+        summary: "more is faulty than may be: the fork names more weight than that, and nobody honest",
+        play: above_f::above_f,
+    },
+    ScenarioInfo {
+        name: "garbage-blocks",
+        summary: "the first block is spoilt in each of 14 ways, and gets no vote",
+        play: directed::garbage_blocks,
+    },
+    ScenarioInfo {
+        name: "forged-new-view",
+        summary: "one member has decided; a later view is started with something else in 5 ways",
+        play: directed::forged_new_view,
+    },
+    ScenarioInfo {
+        name: "lost-leader",
+        summary: "all prepared and lost power, and the leader that had the block first is gone",
+        play: directed::lost_leader,
+    },
+    ScenarioInfo {
+        name: "due-lock",
+        summary: "an idle federation with a dead leader has nothing to decide but a due lock",
+        play: directed::due_lock,
+    },
+    ScenarioInfo {
+        name: "slow-links",
+        summary: "no height is decided within the first timeout, so later views last longer",
+        play: directed::slow_links,
     },
     ScenarioInfo {
         name: "w3",
@@ -232,6 +264,16 @@ const ALL: &[ScenarioInfo] = &[
         summary: "STATUS with a height of a billion",
         play: review::r12,
     },
+    ScenarioInfo {
+        name: "old-evidence",
+        summary: "an offence is in a block, and whoever forgot that is told of it again",
+        play: directed::old_evidence,
+    },
+    ScenarioInfo {
+        name: "late-commits",
+        summary: "more locks are due than one block sweeps, and clients settle the rest too late",
+        play: directed::late_commits,
+    },
 ];
 
 /// Every scenario.
@@ -254,10 +296,25 @@ fn play(scenario: &str, seed: u64, is_traced: bool) -> Result<Outcome, UnknownSc
         .iter()
         .find(|info| info.name == scenario)
         .ok_or_else(|| UnknownScenario(scenario.to_owned()))?;
-    let mut play = Play::new(Seed::from_number(seed).fork(scenario), is_traced);
+    Ok(play_seed(info, seed, is_traced))
+}
+
+/// Plays one seed of a known scenario.
+pub(crate) fn play_seed(info: &ScenarioInfo, seed: u64, is_traced: bool) -> Outcome {
+    let seed = Seed::from_number(seed).fork(info.name);
+    play_script(seed, is_traced, info.play)
+}
+
+/// Plays a script.
+pub(crate) fn play_script(
+    seed: Seed,
+    is_traced: bool,
+    script: impl FnOnce(&mut Play) -> Result<(), Failure>,
+) -> Outcome {
+    let mut play = Play::new(seed, is_traced);
     // A machine that contradicts itself panics, which is a result like others; everything it
     // could have left in disorder is dropped here.
-    let result = catch_unwind(AssertUnwindSafe(|| (info.play)(&mut play)));
+    let result = catch_unwind(AssertUnwindSafe(|| script(&mut play)));
     let verdict = match result {
         Ok(Ok(())) => Verdict::SafeAndLive,
         Ok(Err(failure)) => failure.into(),
@@ -269,7 +326,7 @@ fn play(scenario: &str, seed: u64, is_traced: bool) -> Result<Outcome, UnknownSc
                 .unwrap_or_else(|| "a panic without a message".to_owned()),
         ),
     };
-    Ok(play.outcome(verdict))
+    play.outcome(verdict)
 }
 
 /// One seed of a scenario that is being played: one world after the other.
@@ -301,6 +358,9 @@ impl Play {
                 transactions: 0,
                 restarts: 0,
                 simulated_ms: 0,
+                faults: std::collections::BTreeMap::new(),
+                new_views: 0,
+                evidence: (0, 0),
                 trace: is_traced.then(String::new),
             },
         }
@@ -331,7 +391,7 @@ impl Play {
         self.worlds += 1;
         let seed = self.seed.fork(&format!("world {}", self.worlds));
         let mut world = World::new(federation.clone(), &seed, options, self.is_traced)?;
-        let result = script(&mut world).and_then(|()| world.replay_somebody());
+        let result = script(&mut world).and_then(|()| world.conclude());
         let summary = world.finish();
         self.audit.update(summary.audit_hash.as_bytes());
         let total = &mut self.outcome;
@@ -340,6 +400,12 @@ impl Play {
         total.messages += summary.messages;
         total.transactions += summary.transactions;
         total.restarts += summary.restarts;
+        total.new_views += summary.new_views;
+        total.evidence.0 += summary.evidence.0;
+        total.evidence.1 += summary.evidence.1;
+        for (name, count) in summary.faults {
+            *total.faults.entry(name).or_default() += count;
+        }
         total.simulated_ms += summary.time.as_micros() / 1_000;
         if let (Some(all), Some(trace)) = (&mut total.trace, summary.trace) {
             all.push_str(&trace);

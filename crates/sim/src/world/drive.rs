@@ -5,6 +5,7 @@ use crate::adversary::message_of;
 use crate::moment::Moment;
 use crate::network::Arrival;
 use crate::oracle::Violation;
+use crate::oracle::completeness::{Listener, Members, Owed};
 use crate::outcome::Failure;
 use crate::recording::Step;
 use core::time::Duration;
@@ -42,6 +43,9 @@ impl World {
             return Err(Failure::Liveness(format!("time stands still at {at} ms")));
         }
         self.now = at;
+        let Some(event) = self.defer(event) else {
+            return Ok(());
+        };
         match event {
             Event::Arrives(arrival) => self.on_arrival(&arrival),
             Event::Wakes { node, start } => self.on_wake(node, start),
@@ -97,6 +101,7 @@ impl World {
                 return;
             }
         }
+        let owed = self.overhear(index, arrival);
         self.tell(
             index,
             Step::Frame {
@@ -104,6 +109,34 @@ impl World {
                 bytes: arrival.bytes.to_vec(),
             },
         );
+        if let Some(owed) = owed {
+            let complete = self.evidence.complete(&owed);
+            self.fail(complete);
+        }
+    }
+
+    /// What a member that breaks the rules says to an honest one may have to be reported.
+    fn overhear(&mut self, index: usize, arrival: &Arrival) -> Option<Owed> {
+        let is_of_liar = !self.nodes[arrival.from.get() as usize].is_honest();
+        if !self.nodes[index].is_honest() || !is_of_liar || arrival.is_corrupted {
+            return None;
+        }
+        let replica = self.nodes[index].replica.as_ref()?;
+        let frame = Frame::decode(&arrival.bytes, arrival.bytes.len()).ok()?;
+        let message = message_of(&frame)?;
+        let listener = Listener {
+            id: arrival.to,
+            height: replica.machine().height(),
+            view: replica.machine().view(),
+            views_ahead: self.config.consensus.views_ahead_max,
+        };
+        let members = Members {
+            signers: &self.federation.signers,
+            weights: &self.federation.weights,
+        };
+        let chain = &self.federation.chain;
+        self.completeness
+            .hears(listener, arrival.from, members, chain, message)
     }
 
     pub(super) fn on_wake(&mut self, index: usize, start: u32) {
@@ -112,7 +145,7 @@ impl World {
             return;
         }
         node.wake_at = None;
-        let now = self.now.shown(node.skew);
+        let now = node.clock(self.now);
         let deadline = node.replica.as_ref().and_then(StateMachine::deadline);
         if deadline.is_some_and(|at| at <= now) {
             self.tell(index, Step::Tick);
@@ -147,7 +180,10 @@ impl World {
         };
         self.schedule(load.every, Event::Submits);
         let up: Vec<usize> = (0..self.nodes.len())
-            .filter(|index| self.nodes[*index].is_up() && self.nodes[*index].is_honest())
+            .filter(|index| {
+                let node = &self.nodes[*index];
+                node.is_up() && node.is_honest() && !node.is_paused
+            })
             .collect();
         if up.is_empty() {
             return;

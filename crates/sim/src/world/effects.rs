@@ -26,9 +26,15 @@ impl World {
                     self.transmit(index, to, &frame, &shared);
                 }
             }
-            Effect::Answer { id, result } => {
-                if self.nodes[index].is_honest() && result == Ok(Admission::Pending) {
-                    self.progress.promised(id);
+            Effect::Answer {
+                id: transaction,
+                result,
+            } => {
+                if self.nodes[index].is_honest()
+                    && result == Ok(Admission::Pending)
+                    && !self.clients.is_untimely(&transaction)
+                {
+                    self.progress.promised(id, transaction);
                 }
             }
             Effect::Committed(committed) => {
@@ -159,7 +165,9 @@ impl World {
             };
             format!("{from} > {to} {kind:?} {height}/{view}{fate}")
         });
-        for arrival in arrivals {
+        let slowness = self.nodes[index].slowness + self.nodes[to.get() as usize].slowness;
+        for mut arrival in arrivals {
+            arrival.at = arrival.at.after(slowness);
             self.arrive(arrival);
         }
     }
@@ -177,7 +185,7 @@ impl World {
         };
         let mut scene = Scene {
             id: node.id,
-            now: self.now.shown(node.skew),
+            now: node.shown.max(self.now.shown(node.skew)),
             chain: &federation.chain,
             signer: &node.basis.signer,
             replica,

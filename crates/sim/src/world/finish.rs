@@ -17,6 +17,16 @@ impl World {
         honest.get(place).map_or(Ok(()), |node| self.replay(*node))
     }
 
+    /// What is judged at the end: what replicas hold, and that one of them is a function of what it
+    /// was told.
+    pub fn conclude(&mut self) -> Result<(), Failure> {
+        for index in 0..self.nodes.len() {
+            self.check_memory(index);
+        }
+        self.check()?;
+        self.replay_somebody()
+    }
+
     /// Adds everything up.
     pub fn finish(mut self) -> Summary {
         for node in &self.nodes {
@@ -24,7 +34,22 @@ impl World {
                 self.audit.update(life.effects.as_bytes());
             }
         }
+        let mut faults = self.faults;
+        let mishaps = self.network.mishaps();
+        for (name, count) in [
+            ("lost frame", mishaps.lost),
+            ("duplicated frame", mishaps.duplicated),
+            ("corrupted frame", mishaps.corrupted),
+            ("overtaken frame", mishaps.overtaken),
+            ("frame on a cut link", mishaps.cut),
+            ("frame on a clogged link", mishaps.clogged),
+        ] {
+            *faults.entry(name).or_default() += count;
+        }
         Summary {
+            new_views: self.signing.new_views(),
+            evidence: self.evidence.counts(),
+            faults,
             audit_hash: Blake3Digest::new(*self.audit.finalize().as_bytes()),
             heights: self
                 .nodes

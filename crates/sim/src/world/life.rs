@@ -7,11 +7,32 @@ use crate::recording::{Door, EffectBytes, Recording, Step};
 use polity_replica::{Effect, Snapshot};
 use polity_types::{Effects, wire};
 
+/// What a replica holds is counted after every so many of its steps.
+const MEMORY_EVERY: usize = 16;
+
 impl World {
     pub(super) fn start(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let (id, start) = (node.id, node.start);
-        let journal = node.disk.recover();
+        let journal = match node.disk.recover() {
+            Ok(journal) if node.is_damaged => {
+                let reason = format!(
+                    "replica {id} starts from {} records of a damaged journal",
+                    journal.len()
+                );
+                self.fail(Err(Violation::new("recovery", reason)));
+                return;
+            }
+            Ok(journal) => journal,
+            Err(damage) => {
+                self.note(|| format!("{id} refuses to start: {damage}"));
+                if !self.nodes[index].is_damaged {
+                    let reason = format!("replica {id} lost what was durable: {damage}");
+                    self.fail(Err(Violation::new("recovery", reason)));
+                }
+                return;
+            }
+        };
         let snapshot = match (&node.snapshot, self.chance.below(2)) {
             (Some(snapshot), 0) => Some(snapshot.clone()),
             _ => None,
@@ -59,14 +80,15 @@ impl World {
         let id = self.nodes[index].id;
         self.note(|| format!("{id} loses power, {kept} bytes of its tail are kept"));
         self.nodes[index].crash(kept);
+        self.completeness.forgets(id);
     }
 
     pub(super) fn tell(&mut self, index: usize, step: Step) {
         let node = &mut self.nodes[index];
-        let Some(replica) = &mut node.replica else {
+        if !node.is_up() {
             return;
-        };
-        let now = self.now.shown(node.skew);
+        }
+        let now = node.clock(self.now);
         self.audit.update(&self.now.as_micros().to_le_bytes());
         self.audit.update(&(index as u32).to_le_bytes());
         match &step {
@@ -81,9 +103,25 @@ impl World {
                 self.audit.update(&wire::encode(transactions))
             }
         };
+        let Some(replica) = &mut node.replica else {
+            return;
+        };
         let effects = node.door.drive(replica, now, &step);
         node.recording.steps.push((now, step));
+        let is_due = node.recording.steps.len().is_multiple_of(MEMORY_EVERY);
         self.carry_out_all(index, effects);
+        if is_due {
+            self.check_memory(index);
+        }
+    }
+
+    /// What an honest replica holds stays inside its bounds.
+    pub(super) fn check_memory(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        if let (true, Some(replica)) = (node.is_honest(), &node.replica) {
+            let result = self.memory.check(replica);
+            self.fail(result);
+        }
     }
 
     pub(super) fn carry_out_all(&mut self, index: usize, effects: Effects<Effect>) {
@@ -109,7 +147,7 @@ impl World {
         for (effect, bytes) in effects {
             if matches!(effect, Effect::Persist(_)) {
                 self.persist(index, &bytes);
-            } else if self.sync.is_zero() {
+            } else if self.syncs_at_once(index) {
                 // Every record is synced by itself, so everything in front is durable.
                 let end = self.nodes[index].disk.end();
                 self.nodes[index].disk.sync_to(end);
@@ -127,7 +165,7 @@ impl World {
                 return;
             }
         }
-        if self.sync.is_zero() {
+        if self.syncs_at_once(index) {
             let end = self.nodes[index].disk.end();
             self.nodes[index].disk.sync_to(end);
         } else {
@@ -136,9 +174,21 @@ impl World {
         self.set_alarm(index);
     }
 
+    /// Whether every record of a node is synced by itself. Only once what waits for a slow disk is
+    /// through: effects keep their order.
+    fn syncs_at_once(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        (self.sync + node.sync_extra).is_zero() && node.waiting.is_empty() && node.syncing.is_none()
+    }
+
     pub(super) fn persist(&mut self, index: usize, bytes: &EffectBytes) {
         let node = &mut self.nodes[index];
         let before = node.disk.end();
+        if node.is_full {
+            // A node whose journal takes no record stops: nobody knows what is on the disk.
+            self.lose_power(index, 0);
+            return;
+        }
         let end = node.disk.append(&bytes.bytes);
         let number = node.records;
         node.records += 1;
@@ -169,8 +219,8 @@ impl World {
                 self.carry_out(index, first.effect, &first.bytes);
             }
         }
-        let sync = self.sync;
         let node = &mut self.nodes[index];
+        let sync = self.sync + node.sync_extra;
         if node.is_up() && node.syncing.is_none() && node.disk.end() > node.disk.synced() {
             node.syncing = Some(node.disk.end());
             let start = node.start;

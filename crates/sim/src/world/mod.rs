@@ -2,6 +2,7 @@
 
 mod drive;
 mod effects;
+mod faults;
 mod finish;
 mod life;
 mod questions;
@@ -13,7 +14,9 @@ use crate::federation::Federation;
 use crate::moment::Moment;
 use crate::network::{Arrival, Link, Network};
 use crate::node::Node;
-use crate::oracle::{Agreement, Arithmetic, EvidenceWatch, Progress, SigningWatch};
+use crate::oracle::{
+    Agreement, Arithmetic, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch,
+};
 use crate::outcome::Failure;
 use crate::recording::Basis;
 use core::time::Duration;
@@ -65,6 +68,13 @@ impl Options {
         self.adversaries.insert(id, Box::new(adversary));
         self
     }
+
+    /// The same, for one whose kind is not known here.
+    #[must_use]
+    pub fn with_boxed(mut self, id: ReplicaId, adversary: Box<dyn Adversary>) -> Self {
+        self.adversaries.insert(id, adversary);
+        self
+    }
 }
 
 impl core::fmt::Debug for Options {
@@ -78,7 +88,7 @@ impl core::fmt::Debug for Options {
 }
 
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     Arrives(Arrival),
     Wakes { node: usize, start: u32 },
     Synced { node: usize, start: u32 },
@@ -109,6 +119,12 @@ pub struct Summary {
     pub transactions: u64,
     /// Starts after a crash.
     pub restarts: u64,
+    /// Faults, by name: how often each happened.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Different NEW-VIEWs that honest leaders sent.
+    pub new_views: u64,
+    /// Offences that honest members reported, and accusations in decided blocks.
+    pub evidence: (u64, u64),
     /// Time that passed.
     pub time: Moment,
     /// What happened, if it was written down.
@@ -136,6 +152,8 @@ pub struct World {
     arithmetic: Arithmetic,
     signing: SigningWatch,
     evidence: EvidenceWatch,
+    completeness: Completeness,
+    memory: MemoryWatch,
     progress: Progress,
     failure: Option<Failure>,
     audit: blake3::Hasher,
@@ -146,6 +164,8 @@ pub struct World {
     proposed_at: BTreeMap<u64, Moment>,
     applied_at: BTreeMap<(u64, ReplicaId), Moment>,
     restarts: u64,
+    /// Faults that began, by name.
+    faults: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -181,6 +201,14 @@ impl World {
         audit.update(domain::SIMULATION_AUDIT.as_str().as_bytes());
         audit.update(&[0]);
         audit.update(seed.as_bytes());
+        let block_bytes_max = genesis
+            .consensus_config(&options.config.consensus)
+            .block_bytes_max as u64;
+        let memory = MemoryWatch::new(
+            u64::from(federation.members()),
+            block_bytes_max,
+            options.config.clone(),
+        );
         let mut world = Self {
             arithmetic: Arithmetic::new(&federation.genesis),
             evidence: EvidenceWatch::new(&federation.genesis, byzantine),
@@ -202,6 +230,8 @@ impl World {
             load: None,
             agreement: Agreement::default(),
             signing: SigningWatch::default(),
+            completeness: Completeness::default(),
+            memory,
             progress: Progress::default(),
             failure: None,
             audit,
@@ -210,6 +240,7 @@ impl World {
             proposed_at: BTreeMap::new(),
             applied_at: BTreeMap::new(),
             restarts: 0,
+            faults: BTreeMap::new(),
         };
         for node in 0..world.nodes.len() {
             world.start(node);

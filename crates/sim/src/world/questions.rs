@@ -4,11 +4,12 @@ use super::World;
 use crate::network::Kind;
 use crate::node::SimReplica;
 use crate::oracle::progress::Pace;
-use crate::oracle::{Agreement, EvidenceWatch, Progress, SigningWatch};
-use crate::recording::Refused;
+use crate::oracle::{Agreement, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch};
+use crate::recording::{RECORD_BYTES_MAX, Refused};
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, DropReason};
-use polity_types::ReplicaId;
+use polity_replica::Record;
+use polity_types::{ReplicaId, wire};
 
 impl World {
     /// The height up to which a replica decided.
@@ -55,6 +56,16 @@ impl World {
         &self.nodes[id.get() as usize].store
     }
 
+    /// The records on a replica's disk.
+    pub fn journal(&self, id: ReplicaId) -> Vec<Record> {
+        let payloads = self.nodes[id.get() as usize].disk.clone().recover();
+        let payloads = payloads.unwrap_or_default();
+        payloads
+            .iter()
+            .filter_map(|bytes| wire::decode(bytes, RECORD_BYTES_MAX).ok())
+            .collect()
+    }
+
     /// What was refused in front of a replica.
     pub fn refused(&self, id: ReplicaId) -> Refused {
         self.nodes[id.get() as usize].refused()
@@ -83,6 +94,16 @@ impl World {
     /// Who was accused.
     pub fn evidence(&self) -> &EvidenceWatch {
         &self.evidence
+    }
+
+    /// Offences that had to be reported.
+    pub fn completeness(&self) -> &Completeness {
+        &self.completeness
+    }
+
+    /// What replicas held at most.
+    pub fn memory(&self) -> &MemoryWatch {
+        &self.memory
     }
 
     /// What was promised and decided.

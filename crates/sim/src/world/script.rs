@@ -8,8 +8,10 @@ use crate::node::CrashPoint;
 use crate::outcome::Failure;
 use crate::recording::Step;
 use core::time::Duration;
-use polity_ledger::SignedTransaction;
-use polity_types::ReplicaId;
+use polity_consensus::fbpbft::Message;
+use polity_ledger::{LockId, SignedTransaction};
+use polity_replica::Frame;
+use polity_types::{Height, ReplicaId};
 use std::rc::Rc;
 
 impl World {
@@ -128,10 +130,44 @@ impl World {
 
     /// A client sends the next transaction to this replica alone.
     pub fn submit(&mut self, to: ReplicaId) -> Result<SignedTransaction, Failure> {
-        let transaction = self.next_transaction();
+        // One that a block can hold.
+        let transaction = loop {
+            let transaction = self.next_transaction();
+            if !self.clients.is_untimely(&transaction.id()) {
+                break transaction;
+            }
+        };
         self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
         self.check()?;
         Ok(transaction)
+    }
+
+    /// A client sends a lock to this replica alone, which expires after this time; clients settle it
+    /// sooner or later, or never.
+    pub fn submit_lock(
+        &mut self,
+        to: ReplicaId,
+        after: Duration,
+        is_settled: bool,
+    ) -> Result<LockId, Failure> {
+        let expires = self.now.after(after).shown(Duration::ZERO);
+        let height = Height::new(self.agreement.highest());
+        let transaction = self.clients.lock_until(expires, height, is_settled);
+        self.tell(to.get() as usize, Step::Submit(vec![transaction.encode()]));
+        self.check()?;
+        Ok(LockId::derive(&transaction.id(), 0))
+    }
+
+    /// A member that breaks the rules sends this message.
+    pub fn say_as(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let index = from.get() as usize;
+        assert!(
+            !self.nodes[index].is_honest(),
+            "honest members speak for themselves"
+        );
+        let frame = Frame::Consensus(message);
+        let bytes = Rc::from(frame.encode());
+        self.route(index, to, &frame, &bytes);
     }
 
     /// Links behave like this from now on.
@@ -205,24 +241,17 @@ impl World {
     /// Switches a replica on again; nothing happens if it is on.
     pub fn restart(&mut self, id: ReplicaId) -> Result<(), Failure> {
         let node = id.get() as usize;
-        if !self.nodes[node].is_up() {
+        if !self.nodes[node].is_up() && !self.nodes[node].is_damaged {
             self.restarts += 1;
             self.start(node);
         }
         self.check()
     }
 
-    /// Ends every fault: links are calm and whole, filters are gone, everybody is up.
+    /// Ends every fault: links are calm and whole, filters are gone, everybody is up whose journal
+    /// is not damaged.
     pub fn heal(&mut self) -> Result<(), Failure> {
-        self.network.set_link(Link::default());
-        self.unfilter();
-        self.mend();
-        self.release();
-        for id in self.federation.ids() {
-            self.nodes[id.get() as usize].crash_at = None;
-            self.restart(id)?;
-        }
-        Ok(())
+        self.heal_but(&[])
     }
 
     /// All honest members that are up decide so many more heights, in the time that the timeouts
@@ -240,7 +269,7 @@ impl World {
         // Transactions that nobody forwarded yet travel first; the block after them records them.
         let limit = pace.heights(self.highest_floor(), 4) + self.config.forward_after * 4;
         self.expect(limit, "a block for every promised transaction", |world| {
-            world.progress.open() == 0
+            world.progress.open_of(|id| world.is_up(id)) == 0
         })
     }
 
