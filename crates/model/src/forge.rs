@@ -1,5 +1,6 @@
 //! Messages that a faulty member can sign, and proofs that it can collect from what others signed.
 
+use crate::replica::Said;
 use crate::scenario::{HEIGHT, World, signer};
 use crate::table::{Kept, Number};
 use polity_consensus::certificate::MultiSignature;
@@ -20,7 +21,18 @@ pub(crate) struct Messages {
     blocks: Kept<Sha256Digest, Arc<Block>>,
     /// NEW-VIEWs by the digest that PREPAREs name.
     new_views: Kept<Sha256Digest, Number>,
+    /// What single replicas said that NEW-VIEWs can be made of.
+    speeches: Kept<Speech, ()>,
+    /// Proposals of a view that follow from what all said.
+    offers: Kept<(View, Vec<Number>), Vec<Number>>,
 }
+
+/// VIEW-CHANGEs, PREPAREs and proposals of one replica, by view.
+type Speech = (
+    BTreeMap<View, (Option<PreparedClaim>, Number)>,
+    BTreeMap<View, Value>,
+    BTreeMap<View, (Sha256Digest, Number)>,
+);
 
 /// What was forged, so that it is signed once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +49,8 @@ impl Messages {
             forged: Kept::new(),
             blocks: Kept::new(),
             new_views: Kept::new(),
+            speeches: Kept::new(),
+            offers: Kept::new(),
         }
     }
 
@@ -56,6 +70,27 @@ impl Messages {
             self.new_views.keep(digest, || number);
         }
         number
+    }
+
+    /// A number for what NEW-VIEWs can be made of.
+    pub(crate) fn keep_speech(&self, said: &Said) -> Number {
+        let speech = (
+            said.view_changes.clone(),
+            said.prepares.clone(),
+            said.proposals.clone(),
+        );
+        self.speeches.keep(speech, || ())
+    }
+
+    /// Proposals of a view by the speeches of all replicas, worked out once.
+    pub(crate) fn offer(
+        &self,
+        view: View,
+        speeches: Vec<Number>,
+        work_out: impl FnOnce() -> Vec<Number>,
+    ) -> Arc<Vec<Number>> {
+        let number = self.offers.keep((view, speeches), work_out);
+        self.offers.get(number)
     }
 
     /// The NEW-VIEW with this digest.

@@ -56,6 +56,8 @@ pub(crate) struct Replica {
     /// Protocol messages that it signed and sent: the network, as far as it is concerned.
     pub(crate) sent: BTreeSet<Number>,
     pub(crate) said: Said,
+    /// The number of `said`, once it is kept.
+    pub(crate) speech: Number,
     /// Views entered above 0, as the journal says.
     entered: BTreeSet<View>,
     /// VIEW-CHANGEs that it got for a view that it leads and has not opened.
@@ -70,13 +72,15 @@ pub(crate) struct Replica {
 }
 
 /// What a replica said, by view.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Said {
     pub(crate) prepares: BTreeMap<View, Value>,
     pub(crate) commits: BTreeMap<View, Sha256Digest>,
     pub(crate) view_changes: BTreeMap<View, (Option<PreparedClaim>, Number)>,
     /// Proposals and NEW-VIEWs.
     pub(crate) proposals: BTreeMap<View, (Sha256Digest, Number)>,
+    /// The votes themselves.
+    pub(crate) votes: BTreeMap<(VoteKind, View), Number>,
 }
 
 /// What makes two states of one replica the same.
@@ -117,6 +121,7 @@ impl Replica {
             journal: Vec::new(),
             sent: BTreeSet::new(),
             said: Said::default(),
+            speech: 0,
             entered: BTreeSet::new(),
             heard: BTreeSet::new(),
             decided: None,
@@ -374,11 +379,13 @@ impl Replica {
                 let view = view_change.view;
                 let number = messages.keep(message.clone());
                 let claim = view_change.prepared;
-                if !said.view_changes.contains_key(&view) && view <= floor {
+                let is_first = !said.view_changes.contains_key(&view);
+                if is_first && view <= floor {
                     broken.push(Rule::NothingBelowTheFloor);
                 }
                 let first = *said.view_changes.entry(view).or_insert((claim, number));
-                if claim != highest_certificate(&self.journal, view) {
+                // Said again later, it still claims what was the highest then.
+                if is_first && claim != highest_certificate(&self.journal, view) {
                     broken.push(Rule::ViewChangeClaimsHighest);
                 }
                 first.0 != claim
@@ -394,7 +401,15 @@ impl Replica {
             broken.push(Rule::OneVoteInAView);
         }
         self.broken.extend(broken);
-        self.sent.insert(messages.keep(message))
+        let slot = match &message {
+            Message::Vote(vote) => Some((vote.kind, vote.view)),
+            _ => None,
+        };
+        let number = messages.keep(message);
+        if let Some(slot) = slot {
+            self.said.votes.entry(slot).or_insert(number);
+        }
+        self.sent.insert(number)
     }
 
     /// What makes this state the same as another.

@@ -124,12 +124,8 @@ impl Scene<'_> {
         if Some(id) == self.world.faulty {
             return self.messages.vote(self.world, kind, view, value);
         }
-        let mut sent = self.replica(id).sent.iter().copied();
-        let is_it = |number: &Number| match &*self.messages.get(*number) {
-            Message::Vote(vote) => (vote.kind, vote.view, vote.value) == (kind, view, value),
-            _ => false,
-        };
-        sent.find(is_it).expect("it said so")
+        let votes = &self.replica(id).said.votes;
+        *votes.get(&(kind, view)).expect("it said so")
     }
 
     /// Proofs of PREPAREs below `view` that the faulty member can show: the votes of any two others
@@ -213,7 +209,13 @@ impl Scene<'_> {
     }
 
     /// Proposals of `view` in their proper form: of view 0 bare, later inside a NEW-VIEW.
-    fn proposals_of(&self, view: View) -> Vec<Number> {
+    fn proposals_of(&self, view: View) -> Arc<Vec<Number>> {
+        let speeches = self.replicas.iter().map(|replica| replica.speech);
+        let offer = || self.work_out_proposals(view);
+        self.messages.offer(view, speeches.collect(), offer)
+    }
+
+    fn work_out_proposals(&self, view: View) -> Vec<Number> {
         if !self.world.is_led_by_faulty(view) {
             let leader = self.replica(self.world.leader(view));
             let proposed = leader.said.proposals.get(&view);
@@ -291,8 +293,9 @@ impl Scene<'_> {
         for view in self.world.views() {
             let leader = self.world.leader(view);
             if leader != replica.id {
-                let numbers = self.proposals_of(view).into_iter();
-                steps.extend(numbers.map(|number| Step::Receive(vec![(leader, number)])));
+                let numbers = self.proposals_of(view);
+                let each = numbers.iter();
+                steps.extend(each.map(|number| Step::Receive(vec![(leader, *number)])));
             }
         }
     }
@@ -459,7 +462,7 @@ impl Scene<'_> {
             }
             let proposals = self.proposals_of(view);
             let mut values: BTreeSet<Value> = BTreeSet::new();
-            for number in &proposals {
+            for number in proposals.iter() {
                 match &*self.messages.get(*number) {
                     Message::Proposal(proposal) if view == View::ZERO => {
                         values.insert(Value::of_block(proposal.pre_prepare.digest));
@@ -480,7 +483,7 @@ impl Scene<'_> {
                 forgeries.insert(vote(VoteKind::Commit, commit));
             }
             if self.world.is_led_by_faulty(view) {
-                forgeries.extend(proposals);
+                forgeries.extend(proposals.iter().copied());
             }
         }
         forgeries

@@ -118,9 +118,11 @@ impl Search {
         }
     }
 
-    fn keep(&self, replica: Replica) -> Number {
-        self.replicas
-            .keep(replica.identity(&self.world), || replica)
+    fn keep(&self, mut replica: Replica) -> Number {
+        self.replicas.keep(replica.identity(&self.world), || {
+            replica.speech = self.messages.keep_speech(&replica.said);
+            replica
+        })
     }
 
     /// Runs the real handlers, once for each state of a replica and step.
