@@ -2,7 +2,7 @@
 //!
 //! Each command is a file, and `check` runs those that say yes or no, in order. Commands print what
 //! they found and end with exit code 0 if all is well, 1 if something is wrong and 2 if they were
-//! called in a way they do not understand.
+//! called in a way they do not understand. `sim` and `soak` end with the exit code of `polity`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -95,15 +95,13 @@ const COMMANDS: &[Command] = &[
         name: "sim",
         arguments: "[ARGUMENTS..]",
         help: "the simulator in release mode: polity sim",
-        run: |arguments| {
-            let arguments = arguments
-                .strip_prefix(&["--".to_owned()])
-                .unwrap_or(arguments);
-            cargo("run")
-                .args(["--release", "--bin", "polity", "--", "sim"])
-                .args(arguments)
-                .show()
-        },
+        run: |arguments| polity("sim", arguments),
+    },
+    Command {
+        name: "soak",
+        arguments: "[--minutes M] [--seed S] [--nodes N] [--keep DIR] [ARGUMENTS..]",
+        help: "real processes under faults, in release mode: polity soak",
+        run: |arguments| polity("soak", arguments),
     },
 ];
 
@@ -135,6 +133,7 @@ fn main() -> ExitCode {
             eprintln!("{}", problem.trim_end());
             ExitCode::FAILURE
         }
+        Err(Failure::Ended(code)) => ExitCode::from(code),
         Err(Failure::Usage(problem)) => {
             eprintln!(
                 "{problem}\nusage: cargo xtask {} {}",
@@ -143,6 +142,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A command of the release binary. Its exit code is that of the task.
+fn polity(command: &str, arguments: &[String]) -> Result<(), Failure> {
+    let arguments = arguments
+        .strip_prefix(&["--".to_owned()])
+        .unwrap_or(arguments);
+    cargo("run")
+        .args(["--release", "--bin", "polity", "--", command])
+        .args(arguments)
+        .pass_on()
 }
 
 /// Runs a check that takes no arguments and prints what it found.

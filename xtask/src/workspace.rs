@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Wrong(String),
     /// The task was called in a way it does not understand.
     Usage(String),
+    /// A program that the task ran has said what is wrong, and ended with this code.
+    Ended(u8),
 }
 
 impl From<String> for Failure {
@@ -100,6 +102,22 @@ impl Call {
                 "`{}` failed: {status}",
                 self.words.join(" ")
             )))
+        }
+    }
+
+    /// Runs it, shows what it prints, and ends as it ends.
+    pub(crate) fn pass_on(mut self) -> Result<(), Failure> {
+        let status = self
+            .command
+            .status()
+            .map_err(|error| self.not_started(&error))?;
+        match status.code().map(u8::try_from) {
+            Some(Ok(0)) => Ok(()),
+            Some(Ok(code)) => Err(Failure::Ended(code)),
+            _ => Err(Failure::Wrong(format!(
+                "`{}` failed: {status}",
+                self.words.join(" ")
+            ))),
         }
     }
 
