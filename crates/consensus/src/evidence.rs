@@ -63,6 +63,11 @@ impl<E: Clone> EvidencePool<E> {
         true
     }
 
+    /// Forgets waiting evidence for which `keep` says no.
+    pub fn retain(&mut self, keep: impl Fn(&E) -> bool) {
+        self.waiting.retain(|_, evidence| keep(evidence));
+    }
+
     /// The evidence that has no block yet.
     pub fn waiting(&self) -> impl Iterator<Item = &E> {
         self.waiting.values()

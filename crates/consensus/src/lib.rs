@@ -5,6 +5,7 @@
 //! * [`certificate`]: votes of a quorum, checked without their sender.
 //! * [`evidence`]: a bounded pool of proofs that somebody broke the rules.
 //! * [`fbpbft`]: the protocol FB-PBFT.
+//! * [`light`]: following a chain by its epochs, without its blocks.
 //!
 //! The crate orders digests. It knows no ledger, no network, no disk and no clock: transactions
 //! are bytes with an id, and what to send, store and decide comes back as effects.
@@ -17,6 +18,7 @@ pub mod certificate;
 pub mod committee;
 pub mod evidence;
 pub mod fbpbft;
+pub mod light;
 pub mod quorum;
 
 /// Compiles the examples of the README.

@@ -10,9 +10,10 @@
 
 use polity_consensus::committee::{CommitteeTable, Member};
 use polity_consensus::fbpbft::{
-    Chain, Config, Decided, Effect, Engine, EngineInput, Machine, Message, Payload, Record, Roots,
-    SealedBlock, Tip, TransactionBytes, VoteCertificate,
+    Chain, Config, Decided, Effect, Engine, EngineInput, Keyring, Machine, Message, Payload,
+    Record, Roots, SealedBlock, Tip, TransactionBytes, VoteCertificate,
 };
+use polity_crypto::stub::StubSigner;
 use polity_crypto::{Blake3Digest, Preimage, Sha256Digest, Signer, Verifier, domain};
 use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Weight, wire};
 use std::collections::VecDeque;
@@ -66,6 +67,12 @@ pub(crate) fn chain_of(keys: impl IntoIterator<Item = polity_crypto::PublicKey>)
     });
     let committee = CommitteeTable::new(members).expect("distinct keys of equal weight");
     Chain::new(Blake3Digest::new([1; 32]), 1_000, committee, transaction_id)
+}
+
+/// The key of a replica with stub signatures.
+pub(crate) fn keys(index: usize) -> Keyring<StubSigner> {
+    let signer = StubSigner::new(index as u64);
+    Keyring::new(ReplicaId::new(index as u32), vec![signer])
 }
 
 pub(crate) fn genesis_tip(chain: &Chain) -> Tip {
@@ -235,7 +242,7 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
                     receipts: polity_merkle::empty_root(),
                 };
                 self.nodes[index].decided.push((block, certificate));
-                return Some(EngineInput::Applied(roots));
+                return Some(EngineInput::Applied { roots, next: None });
             }
             Effect::ServeDecided {
                 to,

@@ -3,12 +3,12 @@
 use crate::execute::{Block, Hint};
 use crate::receipt::receipts_root;
 use crate::state::{
-    AccountView, AuthorityKeys, Balance, LockView, PendingChange, Platform, PlatformView, State,
-    Supply, Wide,
+    AccountView, AuthorityKeys, Balance, COMMITTEE_ROWS_MAX, LockView, PendingChange, Platform,
+    PlatformView, State, Supply, Wide,
 };
 use crate::{
-    Address, BlockError, Genesis, GenesisError, Inadmissible, LockId, Parameters, PlatformName,
-    Receipt, Sections, SignedTransaction, TransactionId,
+    Address, BlockError, CommitteeChange, Genesis, GenesisError, Inadmissible, LockId, Parameters,
+    PlatformName, Receipt, Sections, SignedTransaction, TransactionId,
 };
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -309,6 +309,27 @@ impl Ledger {
         let waiting = &mut self.state.committee_changes;
         let count = waiting.partition_point(|pending| pending.height <= until);
         waiting.drain(..count).collect()
+    }
+
+    /// The committees that changes led to, row by row, as the application encoded them; empty while
+    /// the genesis says who votes.
+    pub fn committee(&self) -> &[CommitteeChange] {
+        &self.state.committee
+    }
+
+    /// Keeps the committees that changes led to under the state root.
+    ///
+    /// # Panics
+    ///
+    /// If there are more rows than two committees of the largest size have: consensus refuses larger
+    /// ones.
+    pub fn set_committee(&mut self, rows: Vec<CommitteeChange>) {
+        assert!(
+            rows.len() <= COMMITTEE_ROWS_MAX,
+            "{} rows are more than two committees have",
+            rows.len()
+        );
+        self.state.committee = rows;
     }
 
     /// The state root; hashes what changed since the last one (LG-10).

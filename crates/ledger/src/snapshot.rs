@@ -6,14 +6,14 @@
 //! found out, whoever sent it.
 //!
 //! ```text
-//! head  platforms  accounts by slot  locks by slot  recent ids  offences  committee changes
+//! head  platforms  accounts by slot  locks by slot  recent ids  offences  committee changes  committee
 //! ```
 
 use crate::state::{
-    Account, AuthorityKeys, Balance, CHANGES_MAX, Entry, Lock, LockState, OFFENCES_MAX,
-    PLATFORMS_MAX, PendingChange, Platform, State, Supply, Wide,
+    Account, AuthorityKeys, Balance, CHANGES_MAX, COMMITTEE_ROWS_MAX, Entry, Lock, LockState,
+    OFFENCES_MAX, PLATFORMS_MAX, PendingChange, Platform, State, Supply, Wide,
 };
-use crate::{Address, Genesis, GenesisError, Ledger, LockId};
+use crate::{Address, CommitteeChange, Genesis, GenesisError, Ledger, LockId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -62,6 +62,7 @@ enum Record {
     },
     Offence(Sha256Digest),
     Change(PendingChange),
+    Committee(CommitteeChange),
 }
 
 impl Record {
@@ -74,6 +75,7 @@ impl Record {
             Self::Recent { .. } => 4,
             Self::Offence(_) => 5,
             Self::Change(_) => 6,
+            Self::Committee(_) => 7,
         }
     }
 }
@@ -135,13 +137,15 @@ impl Ledger {
         });
         let offences = state.offences.iter().copied().map(Record::Offence);
         let changes = state.committee_changes.iter().cloned().map(Record::Change);
+        let committee = state.committee.iter().cloned().map(Record::Committee);
         let records = core::iter::once(head)
             .chain(platforms)
             .chain(accounts)
             .chain(locks)
             .chain(recent)
             .chain(offences)
-            .chain(changes);
+            .chain(changes)
+            .chain(committee);
         Snapshot {
             records: Box::new(records),
             next: None,
@@ -368,6 +372,7 @@ impl Restore {
             Record::Recent { until, entry } => self.take_recent(until, entry),
             Record::Offence(evidence) => self.take_offence(evidence),
             Record::Change(change) => self.take_change(change),
+            Record::Committee(row) => self.take_committee(row),
         }
     }
 
@@ -454,6 +459,14 @@ impl Restore {
             return Err(SnapshotError::TooLarge);
         }
         self.state.committee_changes.push(change);
+        Ok(())
+    }
+
+    fn take_committee(&mut self, row: CommitteeChange) -> Result<(), SnapshotError> {
+        if self.state.committee.len() >= COMMITTEE_ROWS_MAX {
+            return Err(SnapshotError::TooLarge);
+        }
+        self.state.committee.push(row);
         Ok(())
     }
 }

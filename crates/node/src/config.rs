@@ -264,7 +264,8 @@ impl NodeConfig {
              timeout_max_ms = {max}\n\
              \n\
              [pool]\n\
-             # Transactions that wait for a block: how many, how many bytes, how many of one account.\n\
+             # Transactions that wait for a block: how many, how many bytes, how many of one account\n\
+             # or of one key of a platform.\n\
              transactions_max = {pool_count}\n\
              bytes_max = {pool_bytes}\n\
              per_account_max = {pool_account}\n\

@@ -485,7 +485,7 @@ fn answers_fit_each_other() {
         client.get(&path).unwrap()
     };
     let first = page(&mut client, "");
-    assert_eq!(first.locks, [shown.clone()]);
+    assert_eq!(first.locks, std::slice::from_ref(&shown));
     let second = page(&mut client, &format!("&after={}", first.next.unwrap()));
     assert_eq!(second.locks.len(), 1);
     assert_eq!(second.locks[0].amount, Amount::from_atp(1));

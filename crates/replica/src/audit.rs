@@ -97,9 +97,13 @@ impl<V: Verifier> Auditor<V> {
         let mut ledger = Ledger::new(&genesis.ledger, chain.id(), Seed::from_number(0))
             .map_err(GenesisError::from)?;
         let tip = Tip::genesis(&chain, genesis.start, application_root(&ledger.root()));
+        let executor = Executor::new(genesis, ledger);
+        let chain = executor
+            .chain_here(&chain, &verifier)
+            .map_err(GenesisError::from)?;
         Ok(Self {
             chain,
-            executor: Executor::new(genesis, ledger),
+            executor,
             checker: Checker::new(verifier, 4_096),
             tip,
         })
@@ -146,12 +150,20 @@ impl<V: Verifier> Auditor<V> {
             .map_err(|source| AuditError::Authorisation { height, source })?;
         let committed = self
             .executor
-            .apply(&self.chain, block, certificate, &transactions)
+            .apply(
+                &self.chain,
+                block,
+                certificate,
+                &transactions,
+                self.checker.verifier(),
+            )
             .map_err(|source| AuditError::Block { height, source })?;
         self.executor
             .ledger
             .audit()
             .map_err(|source| AuditError::Invariant { height, source })?;
+        self.executor
+            .schedule(&mut self.chain, self.checker.verifier());
         self.tip = tip_after(&committed);
         Ok(committed)
     }

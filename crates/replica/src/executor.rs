@@ -1,11 +1,13 @@
 //! The ledger as the application of consensus.
 
 use crate::admit::{AdmitError, admit};
-use crate::genesis::Genesis;
+use crate::genesis::{Genesis, GenesisMember};
 use crate::input::Committed;
+use crate::membership::{Membership, table};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use polity_consensus::committee::{CommitteeError, CommitteeTable};
 use polity_consensus::fbpbft::{Chain, Evidence, Roots, SealedBlock, VoteCertificate};
 use polity_crypto::{Checker, Preimage, Sha256Digest, Tier, Verified, Verifier, domain};
 use polity_ledger::{Address, BlockError, Ledger, SignedTransaction};
@@ -29,32 +31,81 @@ pub fn application_root(ledger_root: &Sha256Digest) -> Sha256Digest {
         .sha256()
 }
 
-/// The ledger, and who gets the fees.
+/// The ledger, and who votes on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     pub(crate) ledger: Ledger,
-    fee_accounts: Vec<(ReplicaId, Address)>,
+    membership: Membership,
+    /// The weakest tier of transactions.
     pub(crate) floor: Tier,
+    /// The weakest tier of votes.
+    votes_floor: Tier,
 }
 
 impl Executor {
     pub(crate) fn new(genesis: &Genesis, ledger: Ledger) -> Self {
         Self {
             ledger,
-            fee_accounts: genesis
-                .members
-                .iter()
-                .map(|member| (member.id, member.fee_account.clone()))
-                .collect(),
+            membership: Membership::new(&genesis.members),
             floor: genesis.tiers.transactions,
+            votes_floor: genesis.tiers.votes,
         }
     }
 
+    /// The executor of a ledger from a snapshot; none if its committees are none.
+    pub(crate) fn of_snapshot(genesis: &Genesis, ledger: Ledger) -> Option<Self> {
+        let membership = Membership::of_rows(&genesis.members, ledger.committee())?;
+        Some(Self {
+            membership,
+            ..Self::new(genesis, ledger)
+        })
+    }
+
     pub(crate) fn fee_account(&self, proposer: ReplicaId) -> Option<&Address> {
-        self.fee_accounts
-            .iter()
-            .find(|(id, _)| *id == proposer)
-            .map(|(_, account)| account)
+        self.membership.fee_account(proposer)
+    }
+
+    /// The members of the epoch of the next height.
+    pub(crate) fn members(&self) -> &[GenesisMember] {
+        self.membership.present()
+    }
+
+    /// The members of the epoch after that, as it looks now.
+    pub(crate) fn next_members<V: Verifier>(&self, verifier: &V) -> Vec<GenesisMember> {
+        let changes = self.ledger.committee_changes();
+        self.membership.after(changes, self.votes_floor, verifier)
+    }
+
+    /// FB-17: the committee of the next epoch, once the block before the last one of an epoch is
+    /// applied.
+    pub(crate) fn next_committee<V: Verifier>(
+        &self,
+        chain: &Chain,
+        verifier: &V,
+    ) -> Option<Arc<CommitteeTable>> {
+        let last = self.ledger.height().next();
+        chain.is_epoch_end(last).then(|| {
+            let members = self.next_members(verifier);
+            Arc::new(table(&members).expect("every accepted change makes a committee"))
+        })
+    }
+
+    /// Notes the committee of the next epoch in a chain that follows the ledger.
+    pub(crate) fn schedule<V: Verifier>(&self, chain: &mut Chain, verifier: &V) {
+        if let Some(table) = self.next_committee(chain, verifier) {
+            chain.schedule(chain.last_epoch().next(), table);
+        }
+    }
+
+    /// What is known of the chain after the last applied block.
+    pub(crate) fn chain_here<V: Verifier>(
+        &self,
+        chain: &Chain,
+        verifier: &V,
+    ) -> Result<Chain, CommitteeError> {
+        let mut chain = self.membership.chain_after(chain, self.ledger.height())?;
+        self.schedule(&mut chain, verifier);
+        Ok(chain)
     }
 
     /// Verifies the transactions of a block; `known` answers for those verified before.
@@ -146,19 +197,23 @@ impl Executor {
     }
 
     /// Applies a decided block.
-    pub(crate) fn apply(
+    pub(crate) fn apply<V: Verifier>(
         &mut self,
         chain: &Chain,
         block: SealedBlock,
         certificate: VoteCertificate,
         transactions: &[Shared],
+        verifier: &V,
     ) -> Result<Committed, BlockError> {
         let (height, timestamp) = (block.header().height, block.header().timestamp);
-        // A proposer without a row never passes consensus; its fees would be burned.
+        // A proposer without a row never passes consensus; its fees would go to the first member.
         let fee_account = self
             .fee_account(block.header().proposer)
-            .cloned()
-            .unwrap_or_else(|| self.fee_accounts[0].1.clone());
+            .unwrap_or(&self.members()[0].fee_account)
+            .clone();
+        // FB-17: what this block itself decides waits for the epoch after the next.
+        let next = self.next_committee(chain, verifier).is_some();
+        let next = next.then(|| self.next_members(verifier));
         let transactions: Vec<&Verified<SignedTransaction>> =
             transactions.iter().map(|shared| &**shared).collect();
         let applied = self
@@ -170,6 +225,11 @@ impl Executor {
                 self.ledger.record_offence(*slot);
                 self.ledger.record_offence(piece.digest(chain));
             }
+        }
+        if let (Some(members), Some(before)) = (next, height.previous()) {
+            self.ledger.take_committee_changes(before);
+            let rows = self.membership.enter(members);
+            self.ledger.set_committee(rows);
         }
         let ledger_root = self.ledger.root();
         Ok(Committed {

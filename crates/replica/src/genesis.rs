@@ -1,10 +1,11 @@
 //! What the founders of a federation agreed on.
 
+use crate::membership::table;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use polity_consensus::committee::{CommitteeError, CommitteeTable, Member};
+use polity_consensus::committee::{CommitteeError, CommitteeTable};
 use polity_consensus::fbpbft;
 use polity_crypto::{
     Blake3Digest, KeyError, Preimage, PublicKey, Sha256Digest, Tier, Verifier, domain,
@@ -13,7 +14,7 @@ use polity_ledger::{Address, SignedTransaction};
 use polity_types::{ReplicaId, Time, Weight};
 use serde::{Deserialize, Serialize};
 
-/// A member of the first committee.
+/// A member of a committee: of the first one, or as a change sets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesisMember {
@@ -27,6 +28,17 @@ pub struct GenesisMember {
     pub weight: Weight,
     /// Where the fees of its blocks go.
     pub fee_account: Address,
+}
+
+impl GenesisMember {
+    /// Whether its name has a length that names have.
+    pub(crate) fn has_name(&self) -> bool {
+        is_name(&self.name)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
 }
 
 /// The weakest tier that is accepted for each kind of signature (CR-6).
@@ -155,13 +167,12 @@ impl Genesis {
         purpose: Purpose,
         verifier: &V,
     ) -> Result<(), GenesisError> {
-        let is_name = |name: &str| (1..=64).contains(&name.len());
         if !is_name(&self.name) {
             return Err(GenesisError::Name { field: "name" });
         }
         let mut names = BTreeSet::new();
         for member in &self.members {
-            if !is_name(&member.name) {
+            if !member.has_name() {
                 return Err(GenesisError::Name {
                     field: "members.name",
                 });
@@ -269,11 +280,7 @@ impl Genesis {
 
     /// The first committee.
     pub fn committee(&self) -> Result<CommitteeTable, CommitteeError> {
-        CommitteeTable::new(self.members.iter().map(|member| Member {
-            id: member.id,
-            key: member.key.clone(),
-            weight: member.weight,
-        }))
+        table(&self.members)
     }
 
     /// Identity of the federation: a digest of everything above.

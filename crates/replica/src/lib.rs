@@ -30,6 +30,7 @@ mod audit;
 mod executor;
 mod genesis;
 mod input;
+mod membership;
 mod pool;
 pub mod proof;
 mod replica;
@@ -42,6 +43,7 @@ pub use genesis::{
     ConsensusRules, Genesis, GenesisError, GenesisMember, Purpose, TierFloors, transaction_id,
 };
 pub use input::{Admission, Committed, Effect, Frame, Input, Lane, Record};
+pub use membership::MemberChange;
 pub use pool::{Pool, PoolConfig, Refusal};
 pub use replica::{Config, Replica, StartError};
 pub use restore::{RestoreError, Restorer, Snapshot, SnapshotMeta};

@@ -258,7 +258,9 @@ impl Pool {
             };
             let Some(newest) = self.newest_of_longest(shorter) else {
                 // A refusal costs nobody else a place.
-                evicted.into_iter().for_each(|back| self.put(back));
+                for back in evicted {
+                    self.put(back);
+                }
                 return Err(Refusal::PoolFull);
             };
             evicted.extend(self.remove(&newest));

@@ -34,7 +34,9 @@ impl FinalityProof {
         let is_about_header = self.certificate.kind == VoteKind::Commit
             && self.certificate.height == self.header.height
             && self.certificate.value.digest == self.header.digest()
-            && self.header.chain == chain.id();
+            && self.header.chain == chain.id()
+            // The committee of another epoch is not known here; see `polity_consensus::light`.
+            && chain.is_known(self.header.height);
         if !is_about_header {
             return Err(ProofError);
         }

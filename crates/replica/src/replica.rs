@@ -2,7 +2,7 @@
 
 use crate::admit::AdmitError;
 use crate::executor::{Executor, Shared, application_root};
-use crate::genesis::{Genesis, GenesisError, Purpose};
+use crate::genesis::{Genesis, GenesisError, GenesisMember, Purpose};
 use crate::input::{Admission, Committed, Effect, Frame, Input, Record};
 use crate::pool::{Pool, PoolConfig, Principal, Refusal, Standing};
 use crate::restore::{Snapshot, SnapshotMeta};
@@ -10,8 +10,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use polity_consensus::fbpbft::{
-    self, Chain, Engine, EngineInput, Extent, Machine, Payload, SealedBlock, Tip, TransactionBytes,
-    VoteCertificate,
+    self, Chain, Engine, EngineInput, Extent, Keyring, Machine, Payload, SealedBlock, Tip,
+    TransactionBytes, VoteCertificate,
 };
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
 use polity_ledger::{Inadmissible, Ledger, Role, SignedTransaction, TransactionId};
@@ -125,19 +125,39 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         index_seed: Seed,
     ) -> Result<Self, StartError> {
         genesis.validate(purpose, &verifier)?;
+        let committee = genesis.committee().map_err(GenesisError::from)?;
+        let keys = Keyring::of_member(&committee, signer)?;
+        Self::with_keys(genesis, purpose, config, keys, verifier, index_seed)
+    }
+
+    /// The same for a replica that need not be a member yet: it follows until a committee has one of
+    /// its keys beside its number (FB-17).
+    pub fn with_keys(
+        genesis: &Genesis,
+        purpose: Purpose,
+        config: Config,
+        keys: Keyring<S>,
+        verifier: V,
+        index_seed: Seed,
+    ) -> Result<Self, StartError> {
+        genesis.validate(purpose, &verifier)?;
         let chain = genesis.chain().map_err(GenesisError::from)?;
         let mut ledger =
             Ledger::new(&genesis.ledger, chain.id(), index_seed).map_err(GenesisError::from)?;
         let root = application_root(&ledger.root());
         let tip = Tip::genesis(&chain, genesis.start, root);
+        let executor = Executor::new(genesis, ledger);
+        let chain = executor
+            .chain_here(&chain, &verifier)
+            .map_err(GenesisError::from)?;
         Self::assemble(
             genesis,
             config,
-            signer,
+            keys,
             verifier,
             Start {
                 chain,
-                executor: Executor::new(genesis, ledger),
+                executor,
                 tip,
                 tip_application: root,
                 records: Vec::new(),
@@ -149,7 +169,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     pub(crate) fn assemble(
         genesis: &Genesis,
         config: Config,
-        signer: S,
+        keys: Keyring<S>,
         verifier: V,
         start: Start,
     ) -> Result<Self, StartError> {
@@ -157,7 +177,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let machine = Machine::restore(
             genesis.consensus_config(&config.consensus),
             start.chain,
-            signer,
+            keys,
             verifier.clone(),
             start.tip.clone(),
             start.records,
@@ -240,6 +260,16 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// The last decided block and the state after it.
     pub fn tip(&self) -> &Tip {
         &self.tip
+    }
+
+    /// The members of the epoch of the next height.
+    pub fn members(&self) -> &[GenesisMember] {
+        self.executor.members()
+    }
+
+    /// The members of the epoch after that, if no further change is decided.
+    pub fn next_members(&self) -> Vec<GenesisMember> {
+        self.executor.next_members(self.checker.verifier())
     }
 
     /// Offences that this replica has seen since it started.
@@ -331,7 +361,9 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                 self.unpark(now);
                 let roots = committed.roots;
                 out.push(Effect::Committed(committed));
-                Some(EngineInput::Applied(roots))
+                let chain = self.engine.machine().chain();
+                let next = self.executor.next_committee(chain, self.checker.verifier());
+                Some(EngineInput::Applied { roots, next })
             }
             fbpbft::Effect::ServeDecided {
                 to,
@@ -509,7 +541,13 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let chain = self.engine.machine().chain();
         let committed = self
             .executor
-            .apply(chain, block, certificate, &transactions)
+            .apply(
+                chain,
+                block,
+                certificate,
+                &transactions,
+                self.checker.verifier(),
+            )
             .unwrap_or_else(|error| panic!("block {digest} was decided and is invalid: {error}"));
         for receipt in &*committed.receipts {
             self.pool.remove(&receipt.id);

@@ -8,7 +8,7 @@ use crate::replica::{Config, EXPIRY_EVERY, Replica, Start, StartError, is_unreco
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use polity_consensus::fbpbft::{self, Block, Chain, SealedBlock, Tip, VoteCertificate};
+use polity_consensus::fbpbft::{self, Block, Chain, Keyring, SealedBlock, Tip, VoteCertificate};
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
 use polity_ledger::{Ledger, SignedTransaction, SnapshotError, TransactionId};
 use polity_types::{Height, Seed, Time};
@@ -113,7 +113,8 @@ impl<V: Verifier + Clone> Restorer<V> {
             Ledger::new(&genesis.ledger, chain.id(), index_seed).map_err(GenesisError::from)?;
         let root = application_root(&ledger.root());
         let tip = Tip::genesis(&chain, genesis.start, root);
-        Ok(Self::at(genesis, verifier, chain, ledger, tip, root))
+        let executor = Executor::new(genesis, ledger);
+        Self::at(genesis, verifier, &chain, executor, tip, root)
     }
 
     /// Starts from a snapshot of this replica's own store. Its certificate is not verified again;
@@ -154,26 +155,26 @@ impl<V: Verifier + Clone> Restorer<V> {
             },
             is_unrecorded: is_unrecorded(&meta.header_application, &application, &meta.receipts),
         };
-        Ok(Self::at(
-            genesis,
-            verifier,
-            chain,
-            ledger,
-            tip,
-            meta.header_application,
-        ))
+        let executor =
+            Executor::of_snapshot(genesis, ledger).ok_or(SnapshotError::Contradiction)?;
+        let header_application = meta.header_application;
+        Self::at(genesis, verifier, &chain, executor, tip, header_application)
     }
 
     fn at(
         genesis: &Genesis,
         verifier: V,
-        chain: Chain,
-        ledger: Ledger,
+        chain: &Chain,
+        executor: Executor,
         tip: Tip,
         tip_application: Sha256Digest,
-    ) -> Self {
-        Self {
-            executor: Executor::new(genesis, ledger),
+    ) -> Result<Self, RestoreError> {
+        // A snapshot of this chain holds committees, or its root would be another one.
+        let chain = executor
+            .chain_here(chain, &verifier)
+            .map_err(|_| SnapshotError::Contradiction)?;
+        Ok(Self {
+            executor,
             checker: Checker::new(verifier.clone(), 0),
             genesis: genesis.clone(),
             verifier,
@@ -184,7 +185,7 @@ impl<V: Verifier + Clone> Restorer<V> {
             records: Vec::new(),
             pooled: BTreeMap::new(),
             pooled_count: 0,
-        }
+        })
     }
 
     /// The height of the last block taken in.
@@ -262,7 +263,13 @@ impl<V: Verifier + Clone> Restorer<V> {
             .map_err(|_| unfit.clone())?;
         let committed = self
             .executor
-            .apply(&self.chain, sealed, certificate, &transactions)
+            .apply(
+                &self.chain,
+                sealed,
+                certificate,
+                &transactions,
+                &self.verifier,
+            )
             .map_err(|_| unfit)?;
         for receipt in &*committed.receipts {
             self.pooled.remove(&receipt.id);
@@ -272,6 +279,7 @@ impl<V: Verifier + Clone> Restorer<V> {
             self.pooled
                 .retain(|_, (_, waiting)| waiting.transaction().valid_until > height);
         }
+        self.executor.schedule(&mut self.chain, &self.verifier);
         self.tip = tip_after(&committed);
         self.tip_application = header_application;
         self.blocks.clear();
@@ -279,11 +287,28 @@ impl<V: Verifier + Clone> Restorer<V> {
         Ok(committed)
     }
 
-    /// Ends with a replica that says nothing that contradicts what it said before.
+    /// Ends with a member that says nothing that contradicts what it said before.
+    ///
+    /// # Errors
+    ///
+    /// If the key is nobody's in the committee of the next height; see
+    /// [`finish_with`](Self::finish_with).
     pub fn finish<S: Signer>(
         self,
         config: Config,
         signer: S,
+    ) -> Result<Replica<S, V>, RestoreError> {
+        let committee = self.chain.committee(self.height().next());
+        let keys = Keyring::of_member(committee, signer).map_err(StartError::from)?;
+        self.finish_with(config, keys)
+    }
+
+    /// The same for a replica that may be between two keys, or no member at all: it follows until a
+    /// committee has one of its keys beside its number (FB-17).
+    pub fn finish_with<S: Signer>(
+        self,
+        config: Config,
+        keys: Keyring<S>,
     ) -> Result<Replica<S, V>, RestoreError> {
         let mut pooled: Vec<_> = self.pooled.into_values().collect();
         pooled.sort_by_key(|(number, _)| *number);
@@ -298,7 +323,7 @@ impl<V: Verifier + Clone> Restorer<V> {
         Ok(Replica::assemble(
             &self.genesis,
             config,
-            signer,
+            keys,
             self.verifier,
             start,
         )?)

@@ -42,6 +42,7 @@ pub mod oracle;
 mod outcome;
 mod recording;
 mod scenario;
+pub mod twins;
 mod world;
 
 pub use disk::Disk;

@@ -1,6 +1,8 @@
 //! What all replicas of one chain agree on before they start.
 
 use crate::committee::{Committee, CommitteeTable};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_crypto::{Blake3Digest, Domain, Preimage, Sha256Digest, domain, root_chain_id};
 use polity_types::{ChainId, Epoch, Height, ReplicaId, View};
@@ -11,19 +13,27 @@ use polity_types::{ChainId, Epoch, Height, ReplicaId, View};
 /// must not depend on signature bytes (CR-3), and only the application can tell them apart.
 pub type TransactionIdOf = fn(&[u8]) -> Option<Sha256Digest>;
 
-/// The constants of a chain: who may vote, what votes are bound to, and who leads when.
+/// What a chain is bound to: who may vote, what votes cover, and who leads when.
+///
+/// Committees change between epochs only (FB-17). A chain knows the tables of a few epochs: the one
+/// it is in, the one before, for certificates and evidence that reach back, and the next one as
+/// soon as it is decided.
 #[derive(Clone, Debug)]
 pub struct Chain {
     genesis_id: Blake3Digest,
     id: ChainId,
     epoch_length: u64,
-    committee: CommitteeTable,
+    /// The tables of consecutive epochs, at most [`Self::TABLES_MAX`]; the oldest falls out.
+    committees: BTreeMap<Epoch, Arc<CommitteeTable>>,
     transaction_id: TransactionIdOf,
     /// Leader order of one epoch, so that it is hashed once an epoch.
     order: (Epoch, Vec<ReplicaId>),
 }
 
 impl Chain {
+    /// Epochs whose tables are known at a time.
+    pub const TABLES_MAX: usize = 3;
+
     /// The chain that a genesis starts.
     ///
     /// # Panics
@@ -41,10 +51,45 @@ impl Chain {
             id: root_chain_id(&genesis_id),
             genesis_id,
             epoch_length,
-            committee,
+            committees: BTreeMap::from([(Epoch::ZERO, Arc::new(committee))]),
             transaction_id,
             order: (Epoch::ZERO, order),
         }
+    }
+
+    /// The same chain as somebody knows it who trusts the table of one epoch alone.
+    pub fn at(&self, epoch: Epoch, committee: Arc<CommitteeTable>) -> Self {
+        let order = leader_order(&self.genesis_id, epoch, &committee);
+        Self {
+            committees: BTreeMap::from([(epoch, committee)]),
+            order: (epoch, order),
+            ..self.clone()
+        }
+    }
+
+    /// Notes the committee of the epoch after the last known one (FB-17).
+    ///
+    /// # Panics
+    ///
+    /// If another epoch comes next: whoever calls this follows the chain.
+    pub fn schedule(&mut self, epoch: Epoch, committee: Arc<CommitteeTable>) {
+        let last = self.last_epoch();
+        assert_eq!(epoch, last.next(), "epoch {last} is the last one known");
+        self.committees.insert(epoch, committee);
+        if self.committees.len() > Self::TABLES_MAX {
+            self.committees.pop_first();
+        }
+    }
+
+    /// The last epoch whose committee is known.
+    pub fn last_epoch(&self) -> Epoch {
+        let last = self.committees.last_key_value();
+        *last.expect("a chain knows one committee at least").0
+    }
+
+    /// Whether the committee of `height` is known. Nothing can be verified where it is not.
+    pub fn is_known(&self, height: Height) -> bool {
+        self.committees.contains_key(&self.epoch(height))
     }
 
     /// Identity of the chain.
@@ -64,10 +109,18 @@ impl Chain {
             .sha256()
     }
 
-    /// The committee of `height`.
-    pub fn committee(&self, _height: Height) -> &CommitteeTable {
-        // One table serves all epochs until committee changes exist (FB-17).
-        &self.committee
+    /// The committee of `height`, or that of the nearest epoch that is known. A wrong table does no
+    /// harm: everything that is signed covers the table, so nothing verifies under another.
+    pub fn committee(&self, height: Height) -> &CommitteeTable {
+        self.table(height)
+    }
+
+    /// The same, to be kept.
+    pub fn table(&self, height: Height) -> &Arc<CommitteeTable> {
+        let epoch = self.epoch(height);
+        let below = self.committees.range(..=epoch).next_back();
+        let nearest = below.or_else(|| self.committees.first_key_value());
+        nearest.expect("a chain knows one committee at least").1
     }
 
     /// Id of an encoded transaction.
@@ -187,7 +240,6 @@ fn leader_draw(
 mod tests {
     use super::*;
     use crate::committee::Member;
-    use alloc::collections::BTreeMap;
     use polity_crypto::Signer as _;
     use polity_crypto::stub::StubSigner;
     use polity_types::Weight;

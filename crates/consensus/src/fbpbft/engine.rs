@@ -5,8 +5,10 @@ use super::input::{Input as Fact, Payload, Roots};
 use super::intake::Intake;
 use super::machine::Machine;
 use super::message::Message;
+use crate::committee::CommitteeTable;
 use crate::evidence::OffenceId;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use polity_crypto::{Sha256Digest, Signer, Verifier};
 use polity_types::{Effects, ReplicaId, StateMachine, Time};
 
@@ -32,7 +34,12 @@ pub enum EngineInput {
         is_valid: bool,
     },
     /// Answer to [`Effect::Decide`].
-    Applied(Roots),
+    Applied {
+        /// State after the block.
+        roots: Roots,
+        /// Who votes in the next epoch, if that changes.
+        next: Option<Arc<CommitteeTable>>,
+    },
     /// Whether there is something to decide that all members know of.
     WorkPending(bool),
     /// The application acted on this offence before, or will not act on it.
@@ -101,7 +108,7 @@ impl<S: Signer, V: Verifier> StateMachine for Engine<S, V> {
                     is_valid,
                 }],
             ),
-            EngineInput::Applied(roots) => self.run(now, [Fact::Applied(roots)]),
+            EngineInput::Applied { roots, next } => self.run(now, [Fact::Applied { roots, next }]),
             EngineInput::Settled(id) => self.run(now, [Fact::Settled(id)]),
             EngineInput::WorkPending(is_pending) => self.run(now, [Fact::WorkPending(is_pending)]),
         }

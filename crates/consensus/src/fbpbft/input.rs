@@ -4,7 +4,9 @@ use super::block::{ApplicationData, TransactionBytes};
 use super::effect::Extent;
 use super::evidence::Evidence;
 use super::message::Message;
+use crate::committee::CommitteeTable;
 use crate::evidence::OffenceId;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Verified};
 use polity_types::{Height, ReplicaId, View};
@@ -31,7 +33,13 @@ pub enum Input {
         is_valid: bool,
     },
     /// Answer to [`Effect::Decide`](super::Effect::Decide): the application applied the block.
-    Applied(Roots),
+    Applied {
+        /// State after the block.
+        roots: Roots,
+        /// Who votes in the next epoch, if that differs from who votes in this one. Read where the
+        /// next height is the last of its epoch (FB-17).
+        next: Option<Arc<CommitteeTable>>,
+    },
     /// Whether the application has something to decide that all members know of: transactions
     /// forwarded to all, or a due lock (FB-8).
     WorkPending(bool),

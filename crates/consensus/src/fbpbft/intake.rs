@@ -67,7 +67,13 @@ impl Intake {
         link: ReplicaId,
         message: Message,
     ) -> Vec<Input> {
-        if !machine.committee().contains(link) || link == machine.id {
+        if let Message::FetchDecided { .. } = message
+            && link != machine.id()
+        {
+            // What is decided is for everybody whom the host lets in: those who join, too.
+            return self.verify(machine, link, message);
+        }
+        if !machine.committee().contains(link) || link == machine.id() {
             machine.drop_message(DropReason::Stranger);
             return Vec::new();
         }
@@ -101,6 +107,11 @@ impl Intake {
                 machine.drop_message(DropReason::Stale);
                 Vec::new()
             }
+            Message::Decided(decided) if !machine.chain.is_known(decided.certificate.height) => {
+                // Blocks of the next epoch come again when its committee is known.
+                machine.drop_message(DropReason::Ahead);
+                Vec::new()
+            }
             Message::Block(block) if !machine.wants_block(&block.header.digest()) => {
                 machine.drop_message(DropReason::Unsolicited);
                 Vec::new()
@@ -108,11 +119,10 @@ impl Intake {
             Message::Evidence(evidence) => {
                 // Heights far ahead have no committee yet, and known offences need no check.
                 let id = evidence.id(&machine.chain);
-                if id.height
-                    > machine
-                        .height()
-                        .saturating_add(machine.config.heights_ahead_max)
-                {
+                let latest = machine
+                    .height()
+                    .saturating_add(machine.config.heights_ahead_max);
+                if id.height > latest || !machine.chain.is_known(id.height) {
                     machine.drop_message(DropReason::Ahead);
                     Vec::new()
                 } else if machine.evidence.contains(&id) {
@@ -200,7 +210,9 @@ impl Intake {
             }
             return self.verify(machine, link, Message::Proposal(proposal));
         }
-        let is_near = height > current && height <= current.saturating_add(PROPOSALS_AHEAD);
+        let is_near = height > current
+            && height <= current.saturating_add(PROPOSALS_AHEAD)
+            && machine.chain.is_known(height);
         if !is_near || link != machine.chain.leader(height, View::ZERO) {
             return refuse_position(now, machine, link, height);
         }
@@ -289,7 +301,7 @@ impl Intake {
             machine.drop_message(DropReason::Stale);
             return Vec::new();
         }
-        if vote.signer == machine.id {
+        if vote.signer == machine.id() {
             // What this replica said it counted when it said it.
             machine.drop_message(DropReason::Known);
             return Vec::new();
@@ -301,6 +313,8 @@ impl Intake {
             View::ZERO
         };
         if vote.height > current.saturating_add(machine.config.heights_ahead_max)
+            // Who votes there is not decided yet.
+            || !machine.chain.is_known(vote.height)
             || vote.view > base.saturating_add(machine.config.views_ahead_max)
         {
             machine.drop_message(DropReason::Ahead);

@@ -6,6 +6,7 @@ use super::config::{Config, ConfigError};
 use super::effect::{Effect, Halt};
 use super::evidence::Evidence;
 use super::input::{Input, Roots};
+use super::keyring::Keyring;
 use super::message::{
     Message, NewView, NewViewProposal, PrePrepare, Proposal, Value, ViewChange, Vote,
     VoteCertificate, VoteKind,
@@ -16,7 +17,8 @@ use super::tally::Tally;
 use crate::committee::CommitteeTable;
 use crate::evidence::EvidencePool;
 use alloc::collections::BTreeMap;
-use polity_crypto::{Checker, Sha256Digest, Signer, Verifier};
+use alloc::sync::Arc;
+use polity_crypto::{Checker, Preimage, Sha256Digest, Signature, Signer, Verifier};
 use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Timers, View, wire};
 
 /// The last decided block and the state after it: where a replica starts.
@@ -61,6 +63,14 @@ pub enum StartError {
     /// The signing key is not in the committee table.
     #[error("the signing key is not one of the committee's")]
     NotAMember,
+    /// The chain was not followed up to this height.
+    #[error("the committee of height {0} or of the epoch after it is not known")]
+    UnknownCommittee(Height),
+    /// The journal holds votes that this replica has no key for any more.
+    #[error(
+        "the journal holds votes at height {0}, but the key that cast them is not among this replica's"
+    )]
+    KeyMissing(Height),
     /// The journal says that this replica did what no replica does.
     #[error("the journal contradicts itself at height {0}: it is damaged or not this replica's")]
     Contradiction(Height),
@@ -197,8 +207,7 @@ pub(super) enum Timer {
 pub struct Machine<S, V> {
     pub(super) config: Config,
     pub(super) chain: Chain,
-    pub(super) id: ReplicaId,
-    pub(super) signer: S,
+    pub(super) keys: Keyring<S>,
     pub(super) checker: Checker<V>,
     pub(super) parent: Parent,
     pub(super) parent_certificate: Option<VoteCertificate>,
@@ -225,44 +234,51 @@ pub(super) const BLOCKS_MAX: usize = 8;
 const SETTLED_MAX: usize = 4_096;
 
 impl<S: Signer, V: Verifier> Machine<S, V> {
-    /// A replica that never spoke before and starts at `tip`.
+    /// A member that never spoke before and starts at `tip`.
     pub fn new(
         config: Config,
-        chain: Chain,
+        mut chain: Chain,
         signer: S,
         verifier: V,
         tip: Tip,
     ) -> Result<Self, StartError> {
-        Self::restore(config, chain, signer, verifier, tip, [])
+        let height = tip.parent.height.next();
+        let keys = Keyring::of_member(chain.committee(height), signer)?;
+        if chain.is_epoch_end(height) && !chain.is_known(height.next()) {
+            // Nothing was decided that could change the committee.
+            let table = Arc::clone(chain.table(height));
+            chain.schedule(chain.epoch(height).next(), table);
+        }
+        Self::restore(config, chain, keys, verifier, tip, [])
     }
 
-    /// A replica that continues. `records` are all it persisted, in order; those about heights up
-    /// to that of `tip` are passed over.
+    /// A replica that continues, as a member or following. `records` are all it persisted, in order;
+    /// those about heights up to that of `tip` are passed over.
+    ///
+    /// The chain knows the committee of the height after `tip` and, if that height ends its epoch,
+    /// the one of the next epoch.
     pub fn restore(
         config: Config,
         mut chain: Chain,
-        signer: S,
+        keys: Keyring<S>,
         verifier: V,
         tip: Tip,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<Self, StartError> {
         config.validate()?;
         let height = tip.parent.height.next();
-        let id = chain
-            .committee(height)
-            .rows()
-            .iter()
-            .find(|row| row.key == *signer.public_key())
-            .map(|row| row.id)
-            .ok_or(StartError::NotAMember)?;
+        let is_complete = chain.is_known(height)
+            && (!chain.is_epoch_end(height) || chain.is_known(height.next()));
+        if !is_complete {
+            return Err(StartError::UnknownCommittee(height));
+        }
         chain.enter(height);
         let mut timers = Timers::new();
         timers.set(Timer::Start, Time::ZERO);
         let mut machine = Self {
             checker: Checker::new(verifier, config.verdicts_max),
             evidence: EvidencePool::new(config.evidence_per_accused_max, SETTLED_MAX),
-            id,
-            signer,
+            keys,
             chain,
             config,
             parent: tip.parent,
@@ -287,7 +303,24 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 
     /// This replica.
     pub fn id(&self) -> ReplicaId {
-        self.id
+        self.keys.id()
+    }
+
+    /// Whether it has a vote at the height being decided, or follows.
+    pub fn has_vote(&self) -> bool {
+        self.keys.signer(self.committee()).is_some()
+    }
+
+    /// Signs with the key of the present epoch.
+    ///
+    /// # Panics
+    ///
+    /// If this replica has no vote: its callers asked.
+    pub(super) fn sign(&mut self, preimage: &Preimage) -> Signature {
+        let committee = self.chain.committee(self.parent.height.next());
+        let signer = self.keys.signer(committee);
+        let signer = signer.expect("a replica without a vote signs nothing");
+        self.checker.sign(signer, preimage)
     }
 
     /// The chain it works on.
@@ -450,7 +483,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 messages.extend(self.own_vote(kind, height, view).map(Message::Vote));
             }
         }
-        if let Some(own) = self.round.view_changes.get(&self.id) {
+        if let Some(own) = self.round.view_changes.get(&self.id()) {
             messages.extend(
                 own.range(view..)
                     .map(|(_, vc)| Message::ViewChange(vc.clone())),
@@ -483,18 +516,18 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     fn own_vote(&self, kind: VoteKind, height: Height, view: View) -> Option<Vote> {
-        let value = self.round.tally.value_of(kind, view, self.id)?;
+        let value = self.round.tally.value_of(kind, view, self.id())?;
         let signature = self
             .round
             .tally
             .signatures(kind, view, &value)
-            .remove(&self.id)?;
+            .remove(&self.id())?;
         Some(Vote {
             kind,
             height,
             view,
             value,
-            signer: self.id,
+            signer: self.id(),
             signature,
         })
     }
@@ -525,7 +558,7 @@ impl<S: Signer, V: Verifier> StateMachine for Machine<S, V> {
                 extent,
                 is_valid,
             } => self.on_validated(now, digest, extent, is_valid, &mut out),
-            Input::Applied(roots) => self.on_applied(now, roots, &mut out),
+            Input::Applied { roots, next } => self.on_applied(now, roots, next, &mut out),
             Input::WorkPending(is_pending) => self.on_work(now, is_pending),
             Input::Settled(id) => self.evidence.settle(id),
         }

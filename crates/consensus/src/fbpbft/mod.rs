@@ -8,7 +8,8 @@
 //! # What it is not
 //!
 //! It orders digests of blocks whose transactions it does not understand. It opens no socket,
-//! reads no clock and writes no file. It does not choose its members: the table is given.
+//! reads no clock and writes no file. It does not choose its members: the table of the first epoch is
+//! given, and those of later ones come from the application (FB-17).
 //!
 //! # One height, normal case
 //!
@@ -37,6 +38,13 @@
 //! exactly one view, its leader broadcasts NEW-VIEW: it proposes the block of the highest
 //! certificate among them, or a fresh one if there is none (FB-10, [`view_change`]). A proposal of a
 //! view above 0 is accepted in no other way (FB-4).
+//!
+//! # Changing the committee
+//!
+//! Tables change between epochs of `E` heights. The application says who votes in the next epoch when
+//! it has applied the last block but one of an epoch; the last block names that table, so its
+//! certificate hands the chain over. Every vote covers epoch and table. A replica that is not in
+//! the table follows: it verifies, decides and serves like the others, and signs nothing.
 //!
 //! # Why it is safe
 //!
@@ -78,6 +86,7 @@ mod engine;
 mod evidence;
 mod input;
 mod intake;
+mod keyring;
 mod machine;
 mod message;
 mod normal;
@@ -100,6 +109,7 @@ pub use engine::{Engine, EngineInput};
 pub use evidence::Evidence;
 pub use input::{Input, Payload, Roots};
 pub use intake::Intake;
+pub use keyring::Keyring;
 pub use machine::{DropReason, Machine, StartError, Tip};
 pub use message::{
     Decided, Message, NewView, NewViewProposal, PrePrepare, PreparedClaim, Proposal, Status, Value,

@@ -12,6 +12,7 @@ use super::message::{
 use super::record::Record;
 use super::rules::{self, Parent};
 use super::tally::Counted;
+use crate::committee::CommitteeTable;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_crypto::{Sha256Digest, Signer, Verifier};
@@ -21,7 +22,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     /// FB-3: asks the application for a block, if this replica leads view 0.
     pub(super) fn request_proposal(&mut self, out: &mut Effects<Effect>) {
         let view = self.round.view;
-        if self.leader() != self.id
+        if self.leader() != self.id()
+            || !self.has_vote()
             || !self.round.is_active()
             || self.roots.is_none()
             || self.round.proposed.contains_key(&view)
@@ -41,6 +43,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let mut bytes = 0;
         self.evidence
             .waiting()
+            .filter(|piece| rules::is_timely(&self.chain, self.height(), piece))
             .take_while(|piece| {
                 bytes += wire::encoded_len(*piece);
                 bytes <= self.evidence_bytes_max()
@@ -55,7 +58,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let view = self.round.view;
         let is_asked_for = payload.height == self.height()
             && payload.view == view
-            && self.leader() == self.id
+            && self.leader() == self.id()
+            && self.has_vote()
             && self.round.is_active()
             && !self.round.proposed.contains_key(&view);
         let Some(roots) = self.roots.filter(|_| is_asked_for) else {
@@ -67,7 +71,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             epoch: self.chain.epoch(self.height()),
             height: self.height(),
             view,
-            proposer: self.id,
+            proposer: self.id(),
             parent: self.parent.digest,
             timestamp: rules::fresh_timestamp(now, self.parent.timestamp),
             body_root: Sha256Digest::ZERO,
@@ -178,7 +182,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             height,
             view,
             digest,
-            signature: self.checker.sign(&self.signer, &preimage),
+            signature: self.sign(&preimage),
         }
     }
 
@@ -327,6 +331,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.drop_message(DropReason::ViewNotActive);
             return;
         }
+        if !self.has_vote() {
+            // It follows: the block is here when its votes are.
+            self.try_decide(now, out);
+            return;
+        }
         self.persist_block(&value.digest, out);
         if let Some(new_view) = new_view {
             out.push(Effect::Persist(Record::NewView(new_view.clone())));
@@ -374,8 +383,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             height,
             view,
             value,
-            signer: self.id,
-            signature: self.checker.sign(&self.signer, &preimage),
+            signer: self.id(),
+            signature: self.sign(&preimage),
         }
     }
 
@@ -556,12 +565,28 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 
     /// The application applied the last decided block.
-    pub(super) fn on_applied(&mut self, now: Time, roots: Roots, out: &mut Effects<Effect>) {
+    pub(super) fn on_applied(
+        &mut self,
+        now: Time,
+        roots: Roots,
+        next: Option<Arc<CommitteeTable>>,
+        out: &mut Effects<Effect>,
+    ) {
         if roots.height != self.parent.height || self.roots.is_some() {
             self.drop_message(DropReason::Unsolicited);
             return;
         }
         self.roots = Some(roots);
+        let height = self.height();
+        if self.chain.is_epoch_end(height) {
+            // FB-17: the block of this height names who votes from the next one on.
+            let table = next.unwrap_or_else(|| Arc::clone(self.chain.table(height)));
+            let epoch = self.chain.epoch(height).next();
+            self.chain.schedule(epoch, table);
+        }
+        let chain = &self.chain;
+        self.evidence
+            .retain(|piece| !rules::is_outdated(chain, height, piece));
         // FB-8: roots that no header names yet cannot be proven to anybody.
         self.is_unrecorded = roots.application != self.parent_application
             || roots.receipts != polity_merkle::empty_root();

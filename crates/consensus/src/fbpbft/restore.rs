@@ -15,6 +15,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     pub(super) fn remember(&mut self, record: Record) -> Result<(), StartError> {
         let height = self.height();
         let contradiction = StartError::Contradiction(height);
+        if is_own_word(&record) && !self.has_vote() {
+            return Err(StartError::KeyMissing(height));
+        }
         match record {
             Record::Block(block) => {
                 let sealed = SealedBlock::new(&self.chain, block).map_err(|_| contradiction)?;
@@ -83,5 +86,20 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.round.view = view;
             self.round.new_view = None;
         }
+    }
+}
+
+/// Whether the record says that this replica signed something.
+fn is_own_word(record: &Record) -> bool {
+    match record {
+        Record::Proposed { .. }
+        | Record::PrepareSent { .. }
+        | Record::CommitSent { .. }
+        | Record::ViewLeft { .. } => true,
+        Record::Block(_)
+        | Record::Prepared(_)
+        | Record::Entered { .. }
+        | Record::NewView(_)
+        | Record::Decided(_) => false,
     }
 }

@@ -3,6 +3,7 @@
 use super::block::{Header, SealedBlock};
 use super::chain::Chain;
 use super::config::Config;
+use super::evidence::Evidence;
 use super::input::Roots;
 use super::message::PreparedClaim;
 use alloc::collections::BTreeSet;
@@ -45,6 +46,9 @@ pub enum HeaderError {
     /// The parent's certificate is missing, or stands where there is no parent.
     #[error("the parent's certificate is missing or out of place")]
     ParentCertificate,
+    /// It holds evidence about a later height, or about an epoch that is too long over.
+    #[error("the block holds evidence about another epoch than the present one and the last")]
+    UntimelyEvidence,
     /// One offence stands in it twice.
     #[error("an offence stands in the block twice")]
     RepeatedEvidence,
@@ -123,11 +127,27 @@ pub(super) fn check_proposal(
     if body.parent_certificate.is_some() != has_parent {
         return Err(HeaderError::ParentCertificate);
     }
+    if !body.evidence.iter().all(|p| is_timely(chain, height, p)) {
+        return Err(HeaderError::UntimelyEvidence);
+    }
     let offences: BTreeSet<_> = body.evidence.iter().map(|piece| piece.id(chain)).collect();
     if offences.len() != body.evidence.len() {
         return Err(HeaderError::RepeatedEvidence);
     }
     Ok(())
+}
+
+/// Whether a block at `height` may hold the evidence: it is about a height up to there, and about the
+/// present epoch or the last one. Replicas that started from a snapshot know no older committee.
+pub(super) fn is_timely(chain: &Chain, height: Height, evidence: &Evidence) -> bool {
+    let (at, _) = evidence.position();
+    at <= height && !is_outdated(chain, height, evidence)
+}
+
+/// Whether no block from `height` on may hold the evidence.
+pub(super) fn is_outdated(chain: &Chain, height: Height, evidence: &Evidence) -> bool {
+    let (at, _) = evidence.position();
+    chain.epoch(at).next() < chain.epoch(height)
 }
 
 /// Who proposed it first, and when.

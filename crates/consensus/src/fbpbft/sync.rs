@@ -5,6 +5,7 @@ use super::effect::{Effect, Halt};
 use super::machine::{DropReason, Machine, Timer};
 use super::message::{Decided, Message, Status};
 use super::views::Justification;
+use crate::committee::CommitteeTable;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,6 +15,9 @@ use polity_types::{Effects, Height, ReplicaId, Time, wire};
 
 /// A peer's fetches are answered at most this often.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
+
+/// Peers whose last fetch is remembered: members, and those who were or will be.
+const SERVED_MAX: usize = 3 * CommitteeTable::MEMBERS_MAX;
 
 /// A peer that decided more is given this long to have its votes arrive, before blocks are fetched:
 /// in the normal case a replica is one message behind, not one block.
@@ -81,8 +85,10 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             self.sync.asked_until = height.saturating_add(self.config.fetch_blocks_max);
             (Message::FetchDecided { from: height }, ahead)
         };
-        let candidates: Vec<ReplicaId> =
-            candidates.into_iter().filter(|id| *id != self.id).collect();
+        let candidates: Vec<ReplicaId> = candidates
+            .into_iter()
+            .filter(|id| *id != self.id())
+            .collect();
         if candidates.is_empty() {
             self.timers.cancel(&Timer::Fetch);
             return;
@@ -104,7 +110,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             let holders = decision.votes.signers.members(self.committee()).ok()?;
             return (!self.round.blocks.contains_key(&digest)).then_some((digest, holders));
         }
-        let leads = self.round.is_active() && self.leader() == self.id;
+        let leads = self.round.is_active() && self.leader() == self.id();
         match self.justification() {
             Justification::MissingBlock(digest, holders)
                 if leads && !self.round.blocks.contains_key(&digest) =>
@@ -152,9 +158,13 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     fn may_serve(&mut self, now: Time, peer: ReplicaId) -> bool {
         let last = self.sync.served.get(&peer);
         let is_early = last.is_some_and(|at| now < at.saturating_add(SERVE_EVERY));
-        if is_early || !self.committee().contains(peer) {
+        if is_early {
             self.drop_message(DropReason::Unsolicited);
             return false;
+        }
+        if self.sync.served.len() >= SERVED_MAX {
+            // The host lets members in, past and future ones, so this is out of reach.
+            self.sync.served.pop_first();
         }
         self.sync.served.insert(peer, now);
         true

@@ -26,7 +26,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let target = self.round.floor.next();
         // The last view has no successor; it is out of reach of anything but a fault.
         let has_next = target > self.round.floor;
-        if has_next && self.round.is_active() && self.has_something_to_decide() {
+        let may_ask = has_next && self.has_vote();
+        if may_ask && self.round.is_active() && self.has_something_to_decide() {
             self.send_view_change(now, target, out);
             self.follow_view_changes(now, out);
         }
@@ -68,8 +69,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             height,
             view,
             prepared,
-            signer: self.id,
-            signature: self.checker.sign(&self.signer, &preimage),
+            signer: self.id(),
+            signature: self.sign(&preimage),
             certificate,
         }
     }
@@ -172,6 +173,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
 
     /// The lowest view above the floor, if more than `F` ask for views above the floor.
     fn view_to_join(&self, highest: &[(View, ReplicaId)]) -> Option<View> {
+        if !self.has_vote() {
+            return None;
+        }
         let committee = self.committee();
         let above = highest.iter().filter(|(view, _)| *view > self.round.floor);
         let weight: Weight = above.clone().map(|(_, id)| committee.weight(*id)).sum();
@@ -224,7 +228,8 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let view = self.round.view;
         let may_lead = view > View::ZERO
             && self.round.is_active()
-            && self.leader() == self.id
+            && self.leader() == self.id()
+            && self.has_vote()
             && !self.round.proposed.contains_key(&view);
         if !may_lead {
             return;
@@ -320,7 +325,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             view,
             view_changes,
             pre_prepare: pre_prepare.clone(),
-            signature: self.checker.sign(&self.signer, &preimage),
+            signature: self.sign(&preimage),
         };
         self.hold(block, true);
         self.persist_block(&digest, out);

@@ -1,6 +1,6 @@
 //! Schedules that a review found to break an earlier form of this crate. Each failed once.
 
-use crate::cluster::{Cluster, genesis_tip, state_after};
+use crate::cluster::{Cluster, genesis_tip, keys, state_after};
 use crate::forge;
 use polity_consensus::fbpbft::{
     Body, Chain, Config, DropReason, Effect, EngineInput, Evidence, Machine, Message,
@@ -116,7 +116,7 @@ fn fb_15_a_journal_with_a_commit_and_no_certificate_is_refused() {
     let restored = Machine::restore(
         cluster.config.clone(),
         cluster.chain().clone(),
-        StubSigner::new(victim as u64),
+        keys(victim),
         StubVerifier,
         tip,
         records,

@@ -1,6 +1,6 @@
 //! FB-15: a replica that stops at any record continues and contradicts nothing.
 
-use crate::cluster::{Cluster, genesis_tip, state_after};
+use crate::cluster::{Cluster, genesis_tip, keys, state_after};
 use polity_consensus::fbpbft::{
     Config, Engine, Machine, Message, Parent, Record, Roots, SealedBlock, Tip, Vote,
 };
@@ -93,7 +93,7 @@ fn fb_15_a_stop_at_any_record_contradicts_nothing() {
         let machine = Machine::restore(
             run.config.clone(),
             run.chain().clone(),
-            StubSigner::new(victim as u64),
+            keys(victim),
             StubVerifier,
             tip,
             journal.clone(),
@@ -153,7 +153,7 @@ fn fb_15_the_floor_survives_a_restart() {
     let machine = Machine::restore(
         cluster.config.clone(),
         cluster.chain().clone(),
-        StubSigner::new(0),
+        keys(0),
         StubVerifier,
         genesis_tip(cluster.chain()),
         cluster.nodes[0].journal.clone(),
@@ -173,7 +173,7 @@ fn a_journal_that_says_two_things_is_refused() {
     let restored = Machine::restore(
         cluster.config.clone(),
         cluster.chain().clone(),
-        StubSigner::new(u64::from(leader.get())),
+        keys(leader.get() as usize),
         StubVerifier,
         genesis_tip(cluster.chain()),
         records,

@@ -28,6 +28,8 @@ use polity_types::{Amount, ChainId, Height, Seed};
 
 /// Most platforms of a ledger.
 pub(crate) const PLATFORMS_MAX: usize = 4_096;
+/// Most rows of committees that are kept: two committees of the largest size.
+pub(crate) const COMMITTEE_ROWS_MAX: usize = 512;
 /// Largest value of `open_locks_max`.
 pub(crate) const OPEN_LOCKS_LIMIT: u32 = 1 << 24;
 /// Most committee changes that wait for an epoch.
@@ -178,6 +180,9 @@ pub(crate) struct State {
     pub(crate) recent: Recent,
     pub(crate) offences: Offences,
     pub(crate) committee_changes: Vec<PendingChange>,
+    /// The committees that changes led to, row by row, as the application encodes them; empty while
+    /// the genesis says who votes.
+    pub(crate) committee: Vec<CommitteeChange>,
     /// Changes since the last block, the latest last.
     pub(crate) changes: Changes,
 }
@@ -210,6 +215,7 @@ impl State {
             recent: Recent::new(seed, parameters.validity_horizon),
             offences: Offences::default(),
             committee_changes: Vec::new(),
+            committee: Vec::new(),
             parameters,
             changes: Changes::default(),
         }

@@ -131,17 +131,16 @@ pub fn recover<F: FileLayer>(
             result => from_snapshot = Some(result?),
         }
     }
-    let (mut replay, found) = match from_snapshot {
-        Some(replayed) => replayed,
-        None => {
-            let restorer = Restorer::new(
-                basis.genesis,
-                Purpose::Production,
-                basis.verifier.clone(),
-                basis.index_seed,
-            )?;
-            replay(&mut reader, store, restorer, None)?
-        }
+    let (mut replay, found) = if let Some(replayed) = from_snapshot {
+        replayed
+    } else {
+        let restorer = Restorer::new(
+            basis.genesis,
+            Purpose::Production,
+            basis.verifier.clone(),
+            basis.index_seed,
+        )?;
+        replay(&mut reader, store, restorer, None)?
     };
     let last = replay
         .last

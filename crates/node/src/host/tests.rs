@@ -819,8 +819,7 @@ fn a_recovery_that_loses_power_can_be_repeated() {
 #[test]
 fn lg_13_a_snapshot_of_another_block_is_not_used() {
     let story = Story::new();
-    type Change = fn(&mut polity_replica::SnapshotMeta);
-    let changes: [Change; 4] = [
+    let changes: [fn(&mut polity_replica::SnapshotMeta); 4] = [
         |meta| meta.digest = Sha256Digest::ZERO,
         |meta| meta.timestamp = meta.timestamp.saturating_add(Duration::from_millis(1)),
         |meta| meta.header_application = Sha256Digest::ZERO,

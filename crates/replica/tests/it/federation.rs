@@ -1,7 +1,7 @@
 //! A federation in memory: replicas that exchange encoded frames, a journal for each, and a clock
 //! that a test moves.
 
-use polity_consensus::fbpbft::{Block, Decided, Message};
+use polity_consensus::fbpbft::{Block, Decided, Keyring, Message};
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{Checker, PublicKey, Signer, Tier, Verified};
 use polity_ledger::{
@@ -184,6 +184,37 @@ impl Federation {
             nodes,
             network: Vec::new(),
             nonce: 0,
+        }
+    }
+
+    /// Adds a replica that follows, with the next free number.
+    pub(crate) fn follow(&mut self, signers: Vec<StubSigner>) -> usize {
+        let index = self.nodes.len();
+        let keys = Keyring::new(ReplicaId::new(index as u32), signers);
+        let replica = Replica::with_keys(
+            &self.genesis,
+            Purpose::Simulation,
+            self.config.clone(),
+            keys,
+            StubVerifier,
+            Seed::from_number(index as u64),
+        );
+        self.nodes
+            .push(Node::new(replica.expect("anybody may follow")));
+        index
+    }
+
+    /// Decides small transfers until everybody has reached a height.
+    pub(crate) fn advance_to(&mut self, height: u64) {
+        while self.height().get() < height {
+            let up = (0..self.nodes.len()).find(|index| !self.nodes[*index].is_down);
+            let transfer = self.transfer("alice@thor", "bob@sprout", "0.000001");
+            self.submit(up.expect("somebody is up"), &transfer);
+            let id = transfer.id();
+            self.run_until("a block is applied", |federation| {
+                let mut up = federation.nodes.iter().filter(|node| !node.is_down);
+                up.all(|node| node.replica.ledger().receipt(&id).is_some())
+            });
         }
     }
 
@@ -403,13 +434,18 @@ impl Federation {
 
     /// Stops a replica and continues from its journal.
     pub(crate) fn restart(&mut self, index: usize) {
+        self.restart_with(index, vec![member_signer(index as u32)]);
+    }
+
+    /// The same with these keys.
+    pub(crate) fn restart_with(&mut self, index: usize, signers: Vec<StubSigner>) {
         let mut restorer = self.restorer();
         for record in self.nodes[index].journal.clone() {
             restorer.record(record).expect("its own records");
         }
-        let id = index as u32;
+        let keys = Keyring::new(ReplicaId::new(index as u32), signers);
         self.nodes[index].replica = restorer
-            .finish(self.config.clone(), member_signer(id))
+            .finish_with(self.config.clone(), keys)
             .expect("its own records");
     }
 

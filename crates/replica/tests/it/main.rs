@@ -3,6 +3,7 @@
 mod audit;
 mod blocks;
 mod determinism;
+mod epochs;
 mod evidence;
 mod federation;
 mod genesis;

@@ -116,7 +116,8 @@ impl Arithmetic {
             }
             let is_free = receipt.fee.is_zero();
             let may_return = matches!(receipt.outcome, Err(reason) if reason.is_transient());
-            if !(is_free && may_return) && !self.ids.insert(*transaction.id().as_bytes()) {
+            let is_used_up = !(is_free && may_return);
+            if is_used_up && !self.ids.insert(*transaction.id().as_bytes()) {
                 return Err(fault(height, "a transaction that was decided before"));
             }
             self.pay_fee(height, &transaction, &fee_account)?;
