@@ -61,7 +61,7 @@ impl Namespaces {
     }
 
     /// Pulls the cable of a node, or plugs it in again.
-    pub(crate) fn set_cable(&self, node: usize, is_plugged: bool) -> Result<(), String> {
+    pub(crate) fn set_cable(node: usize, is_plugged: bool) -> Result<(), String> {
         let state = if is_plugged { "up" } else { "down" };
         ip(&["link", "set", &cable(node), state])
     }
