@@ -29,7 +29,7 @@ impl Namespaces {
             let name = format!("polity{process}n{node}");
             ip(&["netns", "add", &name])?;
             made.names.push(name.clone());
-            let (outside, inside) = (cable(node), format!("pi{process}n{node}"));
+            let (outside, inside) = (outer_end(node), inner_end(node));
             let kind = ["type", "veth", "peer", "name", &inside, "netns", &name];
             ip(&[&["link", "add", &outside][..], &kind].concat())?;
             let runner = format!("{}/24", made.runner(node));
@@ -60,10 +60,12 @@ impl Namespaces {
         self.address(node, 1)
     }
 
-    /// Pulls the cable of a node, or plugs it in again.
-    pub(crate) fn set_cable(node: usize, is_plugged: bool) -> Result<(), String> {
+    /// Pulls the cable of a node, or plugs it in again, at the node's end: without its own end the
+    /// runner would look for the node in other networks.
+    pub(crate) fn set_cable(&self, node: usize, is_plugged: bool) -> Result<(), String> {
         let state = if is_plugged { "up" } else { "down" };
-        ip(&["link", "set", &cable(node), state])
+        let name = &self.names[node];
+        ip(&["-n", name, "link", "set", &inner_end(node), state])
     }
 
     fn node(&self, node: usize) -> IpAddr {
@@ -77,7 +79,7 @@ impl Namespaces {
 }
 
 /// The runner's end of a node's cable.
-fn cable(node: usize) -> String {
+fn outer_end(node: usize) -> String {
     format!("po{}n{node}", std::process::id())
 }
 
@@ -85,10 +87,15 @@ impl Drop for Namespaces {
     fn drop(&mut self) {
         for (node, name) in self.names.iter().enumerate() {
             // Whatever stays behind is empty. The cable goes with its namespace, but later.
-            let _ = ip(&["link", "del", &cable(node)]);
+            let _ = ip(&["link", "del", &outer_end(node)]);
             let _ = ip(&["netns", "del", name]);
         }
     }
+}
+
+/// The node's end of its cable.
+fn inner_end(node: usize) -> String {
+    format!("pi{}n{node}", std::process::id())
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {

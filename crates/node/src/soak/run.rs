@@ -212,7 +212,7 @@ impl<'a> Runner<'a> {
                 self.cluster.wait_stopped(fault.node)?;
             }
             Kind::Pause => self.cluster.signal(fault.node, Signal::Pause)?,
-            Kind::Isolate if self.namespaces.is_some() => set_cable(fault.node, false)?,
+            Kind::Isolate if self.namespaces.is_some() => self.set_cable(fault.node, false)?,
             kind => {
                 for (from, to) in directions(fault.node, kind, self.plan.nodes) {
                     self.proxy.switch.cut(from, to);
@@ -228,7 +228,7 @@ impl<'a> Runner<'a> {
         match &fault.kind {
             Kind::Kill | Kind::Stop => self.cluster.spawn(fault.node)?,
             Kind::Pause => self.cluster.signal(fault.node, Signal::Resume)?,
-            Kind::Isolate if self.namespaces.is_some() => set_cable(fault.node, true)?,
+            Kind::Isolate if self.namespaces.is_some() => self.set_cable(fault.node, true)?,
             kind => {
                 for (from, to) in directions(fault.node, kind, self.plan.nodes) {
                     self.proxy.switch.mend(from, to);
@@ -246,6 +246,12 @@ impl<'a> Runner<'a> {
             });
         }
         Ok(())
+    }
+
+    fn set_cable(&self, node: usize, is_plugged: bool) -> Result<(), Verdict> {
+        let set = |all: &Namespaces| all.set_cable(node, is_plugged);
+        let result = self.namespaces.as_ref().map_or(Ok(()), set);
+        result.map_err(Verdict::Inconclusive)
     }
 
     /// Whether everybody lives and something is decided.
@@ -318,10 +324,6 @@ impl<'a> Runner<'a> {
             ))),
         }
     }
-}
-
-fn set_cable(node: usize, is_plugged: bool) -> Result<(), Verdict> {
-    Namespaces::set_cable(node, is_plugged).map_err(Verdict::Inconclusive)
 }
 
 /// The directions that a fault of the network cuts.
