@@ -2,7 +2,7 @@
 //!
 //! Each command is a file, and `check` runs those that say yes or no, in order. Commands print what
 //! they found and end with exit code 0 if all is well, 1 if something is wrong and 2 if they were
-//! called in a way they do not understand; the simulator adds 3 and 4 for safety and liveness.
+//! called in a way they do not understand; the simulator and `soak` add 3 and 4 for safety and liveness.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -99,6 +99,12 @@ const COMMANDS: &[Command] = &[
         help: "campaigns of the simulator, mutants, or else: polity sim",
         run: sim::run,
     },
+    Command {
+        name: "soak",
+        arguments: "[--minutes M] [--seed S] [--nodes N] [--keep DIR] [ARGUMENTS..]",
+        help: "real processes under faults, in release mode: polity soak",
+        run: |arguments| polity("soak", arguments),
+    },
 ];
 
 fn main() -> ExitCode {
@@ -138,6 +144,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A command of the release binary. Its exit code is that of the task.
+fn polity(command: &str, arguments: &[String]) -> Result<(), Failure> {
+    let arguments = arguments
+        .strip_prefix(&["--".to_owned()])
+        .unwrap_or(arguments);
+    cargo("run")
+        .args(["--release", "--bin", "polity", "--", command])
+        .args(arguments)
+        .show_and_pass_on()
 }
 
 /// Runs a check that takes no arguments and prints what it found.

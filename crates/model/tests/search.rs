@@ -119,5 +119,6 @@ fn fb_15_a_replica_without_its_journal_votes_twice() {
         .finding(ONE_VOTE)
         .and_then(|found| found.path.as_ref());
     let path = path.expect("two PREPAREs in view 0");
-    assert_eq!(path.matches("⇒ PREPARE").count(), 2, "{path}");
+    // Which path is found first depends on the threads; others may have voted on the way.
+    assert!(path.matches("⇒ PREPARE").count() >= 2, "{path}");
 }

@@ -10,7 +10,7 @@ use polity_consensus::fbpbft::{self, Block, Decided};
 use polity_crypto::Sha256Digest;
 use polity_crypto::ed25519::Ed25519Verifier;
 use polity_ledger::Ledger;
-use polity_replica::{AuditError, Auditor, Genesis, GenesisError, Purpose, Record};
+use polity_replica::{AuditError, Auditor, Committed, Genesis, GenesisError, Purpose, Record};
 use polity_types::{ChainId, Height, wire};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -68,6 +68,22 @@ pub enum VerifyError {
         /// The first height that differs.
         height: Height,
     },
+}
+
+impl VerifyError {
+    /// Whether a rule of safety is broken; otherwise the files are not what they should be.
+    pub fn is_unsafe(&self) -> bool {
+        match self {
+            Self::Audit(_) | Self::Fork { .. } => true,
+            Self::Federation(_)
+            | Self::Journal(_)
+            | Self::Record(_)
+            | Self::MissingBlock { .. }
+            | Self::Io { .. }
+            | Self::NoExport(_)
+            | Self::NeedsGenesis => false,
+        }
+    }
 }
 
 impl From<GenesisError> for VerifyError {
@@ -166,13 +182,13 @@ impl Audit {
         })
     }
 
-    fn block(&mut self, decided: Decided) -> Result<(), VerifyError> {
+    fn block(&mut self, decided: Decided) -> Result<Committed, VerifyError> {
         let committed = self.auditor.block(decided)?;
         self.transactions += committed.receipts.len() as u64;
         let refused = committed.receipts.iter().filter(|r| r.outcome.is_err());
         self.refused += refused.count() as u64;
         self.digests.push(committed.block.digest());
-        Ok(())
+        Ok(committed)
     }
 
     fn finish(self) -> Audited {
@@ -195,11 +211,21 @@ pub fn audit_node(
     genesis: &Genesis,
     mut progress: impl FnMut(Height),
 ) -> Result<Audited, VerifyError> {
+    audit_blocks(directory, genesis, |committed| {
+        progress(committed.block.header().height);
+    })
+}
+
+/// The same, and hands every block that holds to `visit`, with what became of its transactions.
+pub fn audit_blocks(
+    directory: &Path,
+    genesis: &Genesis,
+    mut visit: impl FnMut(&Committed),
+) -> Result<Audited, VerifyError> {
     let chain = genesis.chain().map_err(GenesisError::from)?;
     let mut audit = Audit::new(directory, genesis)?;
     decided_blocks(directory, chain.id(), |decided| {
-        audit.block(decided)?;
-        progress(audit.auditor.height());
+        visit(&audit.block(decided)?);
         Ok(())
     })?;
     Ok(audit.finish())

@@ -79,6 +79,8 @@ pub struct Node {
     pub directory: PathBuf,
     /// Its HTTP interface.
     pub api: SocketAddr,
+    /// Words before the program and its arguments, such as those that enter a namespace.
+    pub prefix: Vec<String>,
     process: Option<Child>,
 }
 
@@ -121,17 +123,26 @@ pub struct Cluster {
     interrupt: Interrupt,
 }
 
+/// What a process can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Stop in order (SIGTERM).
+    Terminate,
+    /// Stand still (SIGSTOP).
+    Pause,
+    /// Go on (SIGCONT).
+    Resume,
+}
+
 impl Cluster {
-    /// Makes a federation in `directory` and starts a process for each member. The addresses of the
-    /// plan are replaced by free ones.
-    pub fn start(
+    /// Makes a federation in `directory`, at the addresses of the plan, and starts nothing.
+    pub fn prepare(
         program: &Path,
         directory: &Path,
-        mut plan: Plan,
+        plan: &Plan,
         interrupt: Interrupt,
     ) -> Result<Self, ClusterError> {
-        plan.addresses = free_addresses(plan.members.len())?;
-        let founded = found(directory, &plan)?;
+        let founded = found(directory, plan)?;
         let nodes = plan
             .members
             .iter()
@@ -141,15 +152,28 @@ impl Cluster {
                 name: name.clone(),
                 directory: directory.clone(),
                 api: *api,
+                prefix: Vec::new(),
                 process: None,
             })
             .collect();
-        let mut cluster = Self {
+        Ok(Self {
             founded,
             nodes,
             program: program.to_owned(),
             interrupt,
-        };
+        })
+    }
+
+    /// Makes a federation in `directory` and starts a process for each member. The addresses of the
+    /// plan are replaced by free ones.
+    pub fn start(
+        program: &Path,
+        directory: &Path,
+        mut plan: Plan,
+        interrupt: Interrupt,
+    ) -> Result<Self, ClusterError> {
+        plan.addresses = free_addresses(plan.members.len())?;
+        let mut cluster = Self::prepare(program, directory, &plan, interrupt)?;
         for attempt in 1.. {
             for index in 0..cluster.nodes.len() {
                 cluster.spawn(index)?;
@@ -181,7 +205,15 @@ impl Cluster {
             .append(true)
             .open(node.log_path())
             .map_err(io_error("cannot open a node's log"))?;
-        let process = Command::new(&self.program)
+        let mut command = match node.prefix.split_first() {
+            None => Command::new(&self.program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        let process = command
             .arg("run")
             .arg(&node.directory)
             .arg("--until-stdin-closes")
@@ -210,29 +242,58 @@ impl Cluster {
                 drop(process.stdin.take());
             }
         }
-        let until = Instant::now() + PATIENCE;
         for index in 0..self.nodes.len() {
-            while let Some(process) = self.nodes[index].process.as_mut() {
-                let ended = process
-                    .try_wait()
-                    .map_err(io_error("cannot wait for a node's process"))?;
-                if let Some(status) = ended {
-                    self.nodes[index].process = None;
-                    if status.success() {
-                        break;
-                    }
-                    return Err(self.ended(index, status));
-                }
-                if Instant::now() > until {
-                    return Err(ClusterError::Late(format!(
-                        "the end of node {}",
-                        self.nodes[index].name
-                    )));
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
+            self.wait_stopped(index)?;
         }
         Ok(())
+    }
+
+    /// Waits until a node that was told to stop has done so in order.
+    pub fn wait_stopped(&mut self, index: usize) -> Result<(), ClusterError> {
+        let until = Instant::now() + PATIENCE;
+        while let Some(process) = self.nodes[index].process.as_mut() {
+            let ended = process
+                .try_wait()
+                .map_err(io_error("cannot wait for a node's process"))?;
+            if let Some(status) = ended {
+                self.nodes[index].process = None;
+                if status.success() {
+                    break;
+                }
+                return Err(self.ended(index, status));
+            }
+            if Instant::now() > until {
+                return Err(ClusterError::Late(format!(
+                    "the end of node {}",
+                    self.nodes[index].name
+                )));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to a node that runs.
+    pub fn signal(&self, index: usize, signal: Signal) -> Result<(), ClusterError> {
+        let Some(process) = self.nodes[index].process_id() else {
+            return Ok(());
+        };
+        let name = match signal {
+            Signal::Terminate => "-TERM",
+            Signal::Pause => "-STOP",
+            Signal::Resume => "-CONT",
+        };
+        let error = io_error("cannot send a signal with `kill`");
+        let status = Command::new("kill")
+            .arg(name)
+            .arg(process.to_string())
+            .stdin(Stdio::null())
+            .status()
+            .map_err(&error)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(error(io::Error::other(format!("it ended with {status}"))))
     }
 
     /// A client of a node.
@@ -319,11 +380,20 @@ impl Cluster {
     /// Waits until all running nodes stand at the same height with the same roots, nothing waits,
     /// and the height is at least `height_min`. Returns their statuses.
     pub fn wait_settled(&mut self, height_min: u64) -> Result<Vec<Status>, ClusterError> {
+        self.wait_settled_for(height_min, PATIENCE)
+    }
+
+    /// The same, with another patience.
+    pub fn wait_settled_for(
+        &mut self,
+        height_min: u64,
+        patience: Duration,
+    ) -> Result<Vec<Status>, ClusterError> {
         let running: Vec<usize> = (0..self.nodes.len())
             .filter(|index| self.is_running(*index))
             .collect();
         let mut clients: Vec<Client> = running.iter().map(|index| self.client(*index)).collect();
-        self.wait_for("agreement of all nodes on one state", PATIENCE, |_| {
+        self.wait_for("agreement of all nodes on one state", patience, |_| {
             let statuses = clients
                 .iter_mut()
                 .map(|client| client.get::<Status>("/v1/status"))
@@ -434,6 +504,16 @@ impl WorkDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it stays.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// Lets it stay.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
     }
 }
 

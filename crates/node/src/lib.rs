@@ -10,6 +10,7 @@
 //! * [`federation`], [`config`], [`keys`]: the files.
 //! * [`client`], [`wallet`], [`proof`], [`audit`]: what a client does, with a node and without.
 //! * [`cluster`], [`load`]: federations of real processes on one machine, for the demo and tests.
+//! * `soak`: such a federation under faults.
 //! * [`cli`]: the command line.
 //!
 //! ```text
@@ -56,6 +57,7 @@ mod progress;
 pub mod proof;
 #[cfg(test)]
 mod scratch;
+mod soak;
 pub mod store;
 pub mod table;
 pub mod transport;

@@ -145,7 +145,7 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
     let result = audit(&options.path, options.genesis.as_deref(), |_, _| bar.inc(1));
     bar.finish_and_clear();
     let all = result.map_err(|error| match &error {
-        VerifyError::Audit(_) | VerifyError::Fork { .. } => Failure::new(code::SAFETY, error),
+        error if error.is_unsafe() => Failure::new(code::SAFETY, error),
         VerifyError::NeedsGenesis => Failure::usage(error),
         _ => Failure::failed(error),
     })?;

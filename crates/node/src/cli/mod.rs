@@ -8,6 +8,7 @@ mod sim;
 
 use crate::bench;
 use crate::demo;
+use crate::soak;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use std::fmt::Display;
@@ -36,8 +37,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  done, every check held
   1  failed, or a check did not hold
   2  the command line or a configuration makes no sense
-  3  a safety rule was broken (sim, and a node that has to stop)
-  4  nothing was decided any more (sim)
+  3  a safety rule was broken (sim, soak, and a node that has to stop)
+  4  nothing was decided any more (sim, soak)
   5  no node answers
   6  the federation refused the transaction
   130  interrupted";
@@ -108,6 +109,9 @@ enum Command {
     /// Measure a federation of processes on this machine
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Options),
+    /// Disturb a federation of processes on this machine for a while, and check what it promised
+    #[command(after_help = soak::EXAMPLES)]
+    Soak(soak::Options),
 }
 
 /// Which node to talk to, and where keys are.
@@ -199,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Proof(options) => proof::main(&options, output),
         Command::Sim(options) => sim::main(&options, output),
         Command::Bench(options) => bench::main(&options, output),
+        Command::Soak(options) => soak::main(&options, output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
