@@ -105,7 +105,7 @@ struct Waiting {
 
 /// What may be under way, from entering to being handled by the driver.
 struct Budgets {
-    members: BTreeMap<ReplicaId, Arc<Semaphore>>,
+    members: Mutex<BTreeMap<ReplicaId, Arc<Semaphore>>>,
     clients: Arc<Semaphore>,
 }
 
@@ -113,9 +113,14 @@ impl Budgets {
     fn new(members: &[ReplicaId], one_member: usize, clients: usize) -> Self {
         let budget = |bytes| Arc::new(Semaphore::new(bytes));
         Self {
-            members: members.iter().map(|id| (*id, budget(one_member))).collect(),
+            members: Mutex::new(members.iter().map(|id| (*id, budget(one_member))).collect()),
             clients: budget(clients),
         }
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Arc<Semaphore>>> {
+        // Whole between any two statements.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a share, if there is room.
@@ -150,6 +155,11 @@ pub struct Door {
     pub verifier: Ed25519Verifier,
 }
 
+/// What one of so many members may have under way, in bytes.
+fn share(members: usize) -> usize {
+    (MEMBER_BYTES_MAX / members.max(1)).max(ONE_MEMBER_BYTES_MIN)
+}
+
 impl Admission {
     /// Starts the threads. They end when [`close`](Self::close) is called. `members` are those
     /// whose transactions are taken.
@@ -160,8 +170,7 @@ impl Admission {
         commands: &mpsc::Sender<Command>,
         meters: &Arc<Meters>,
     ) -> std::io::Result<Arc<Self>> {
-        let one_member = (MEMBER_BYTES_MAX / members.len().max(1)).max(ONE_MEMBER_BYTES_MIN);
-        let budgets = Budgets::new(members, one_member, CLIENT_BYTES_MAX);
+        let budgets = Budgets::new(members, share(members.len()), CLIENT_BYTES_MAX);
         let admission = Self::new(budgets, meters);
         for number in 0..threads.max(1) {
             let admission = Arc::clone(&admission);
@@ -183,11 +192,27 @@ impl Admission {
         })
     }
 
+    /// Changes whose transactions are taken. Members that stay keep their budgets, unless the number of
+    /// members changed: then everybody has a new one, and what is under way belongs to the old.
+    pub fn set_members(&self, members: &[ReplicaId]) {
+        let mut budgets = self.budgets.members();
+        let is_same_share = share(budgets.len()) == share(members.len());
+        let fresh = members.iter().map(|id| {
+            let kept = budgets.get(id).filter(|_| is_same_share).cloned();
+            (
+                *id,
+                kept.unwrap_or_else(|| Arc::new(Semaphore::new(share(members.len())))),
+            )
+        });
+        let fresh = fresh.collect();
+        *budgets = fresh;
+    }
+
     /// Queues transactions that a member sent on.
     pub fn from_member(&self, from: ReplicaId, transactions: Vec<TransactionBytes>) {
         let bytes = cost(transactions.iter().map(TransactionBytes::as_slice));
-        let budget = self.budgets.members.get(&from);
-        let Some(budget) = budget.and_then(|budget| Budgets::take(budget, bytes)) else {
+        let budget = self.budgets.members().get(&from).cloned();
+        let Some(budget) = budget.and_then(|budget| Budgets::take(&budget, bytes)) else {
             self.meters.dropped.add(transactions.len() as u64);
             return;
         };
@@ -516,6 +541,17 @@ mod tests {
         drop(handled);
         assert!(bench.member(A));
         assert!(!bench.member(A));
+    }
+
+    #[test]
+    fn members_that_come_are_heard_and_those_that_go_are_not() {
+        let bench = Bench::new();
+        let c = ReplicaId::new(9);
+        assert!(bench.member(A) && !bench.member(c));
+        bench.admission.set_members(&[A, c]);
+        assert!(bench.member(A) && bench.member(c));
+        assert!(!bench.member(B));
+        bench.admission.close();
     }
 
     #[test]

@@ -197,6 +197,19 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Takes in a node whose data directory exists, without starting it. Returns its place.
+    pub fn adopt(&mut self, directory: &Path) -> Result<usize, ClusterError> {
+        let config = NodeConfig::load(&directory.join(config::FILE_NAME))?;
+        self.nodes.push(Node {
+            name: config.name,
+            directory: directory.to_owned(),
+            api: config.api.listen,
+            prefix: Vec::new(),
+            process: None,
+        });
+        Ok(self.nodes.len() - 1)
+    }
+
     /// Starts the process of a node.
     pub fn spawn(&mut self, index: usize) -> Result<(), ClusterError> {
         let node = &mut self.nodes[index];

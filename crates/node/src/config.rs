@@ -3,7 +3,8 @@
 use crate::journal::RECORD_BYTES_MAX;
 use crate::transport::{self, Lane};
 use polity_consensus::fbpbft;
-use polity_replica::{Genesis, GenesisMember, PoolConfig};
+use polity_replica::{Genesis, PoolConfig};
+use polity_types::ReplicaId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,8 +21,11 @@ pub const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Which member of the genesis this node is.
+    /// What people call this node: its name in the committee.
     pub name: String,
+    /// Its number in the committee, if the genesis does not know the name or says another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaId>,
     /// Links to the other members.
     pub network: Network,
     /// The HTTP interface.
@@ -40,6 +44,9 @@ pub struct NodeConfig {
     pub verification: Verification,
 }
 
+/// Where members listen, by name.
+pub type Peers = BTreeMap<String, SocketAddr>;
+
 /// `[network]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +55,7 @@ pub struct Network {
     pub listen: SocketAddr,
     /// Where the other members listen, by name.
     #[serde(default)]
-    pub peers: BTreeMap<String, SocketAddr>,
+    pub peers: Peers,
 }
 
 /// `[api]`
@@ -220,6 +227,9 @@ impl NodeConfig {
 
     /// The configuration as a file for people, every field explained.
     pub fn to_text(&self) -> String {
+        let replica = self
+            .replica
+            .map_or_else(String::new, |number| format!("replica = {number}\n"));
         let mut peers = String::new();
         for (name, address) in &self.network.peers {
             peers += &format!("{} = \"{address}\"\n", toml_key(name));
@@ -227,14 +237,17 @@ impl NodeConfig {
         format!(
             "# Configuration of one Polity node.\n\
              \n\
-             # Which member of genesis.json this node is.\n\
+             # Which member this node is. A member that genesis.json does not know, or knows with another\n\
+             # key, says its number as well: replica = 4\n\
              name = {name}\n\
+             {replica}\
              \n\
              [network]\n\
              # UDP address on which the other members reach this node (QUIC).\n\
              listen = \"{listen}\"\n\
              \n\
-             # Where the other members listen, by name.\n\
+             # Where the other members listen, by name. This table is read again whenever the committee\n\
+             # changes and when an epoch begins.\n\
              [network.peers]\n\
              {peers}\
              \n\
@@ -293,20 +306,41 @@ impl NodeConfig {
         )
     }
 
-    /// Checks every field, by itself and against the genesis. Returns this node's row.
-    pub fn check<'a>(&self, genesis: &'a Genesis) -> Result<&'a GenesisMember, ConfigError> {
-        let own = genesis.member(&self.name).ok_or_else(|| {
-            let names: Vec<&str> = genesis.members.iter().map(|m| m.name.as_str()).collect();
-            bad(
-                "name",
+    /// The number of this node.
+    ///
+    /// # Errors
+    ///
+    /// If neither the configuration nor the genesis says it, or they contradict each other.
+    pub fn own(&self, genesis: &Genesis) -> Result<ReplicaId, ConfigError> {
+        let founder = genesis.member(&self.name).map(|member| member.id);
+        match (self.replica, founder) {
+            (Some(number), Some(founder)) if number != founder => Err(bad(
+                "replica",
                 format!(
-                    "is {:?}, which is no member of the genesis; its members are {}",
-                    self.name,
-                    names.join(", ")
+                    "is {number}, but the genesis gives {:?} the number {founder}; correct one of them",
+                    self.name
                 ),
-            )
-        })?;
-        self.check_peers(genesis)?;
+            )),
+            (Some(number), _) => Ok(number),
+            (None, Some(founder)) => Ok(founder),
+            (None, None) => {
+                let names: Vec<&str> = genesis.members.iter().map(|m| m.name.as_str()).collect();
+                Err(bad(
+                    "name",
+                    format!(
+                        "is {:?}, which is no member of the genesis; its members are {}. A node that joins later says its number: add `replica = N`",
+                        self.name,
+                        names.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Checks every field, by itself and against the genesis. Returns this node's number.
+    pub fn check(&self, genesis: &Genesis) -> Result<ReplicaId, ConfigError> {
+        let own = self.own(genesis)?;
+        self.check_peers()?;
         self.check_ranges()?;
         if genesis.consensus.block_bytes_max > BLOCK_BYTES_MAX {
             return Err(bad(
@@ -330,31 +364,19 @@ impl NodeConfig {
         Ok(own)
     }
 
-    fn check_peers(&self, genesis: &Genesis) -> Result<(), ConfigError> {
+    /// Names of members that come later are as good as those of the genesis, so only what can be
+    /// nobody's is refused.
+    fn check_peers(&self) -> Result<(), ConfigError> {
         for name in self.network.peers.keys() {
+            let field = format!("network.peers.{name}");
             if *name == self.name {
-                return Err(bad(
-                    &format!("network.peers.{name}"),
-                    "is this node itself; remove the line",
-                ));
+                return Err(bad(&field, "is this node itself; remove the line"));
             }
-            if genesis.member(name).is_none() {
-                return Err(bad(
-                    &format!("network.peers.{name}"),
-                    "names no member of the genesis; remove the line or correct the name",
-                ));
+            if !(1..=64).contains(&name.len()) {
+                return Err(bad(&field, "is no name of a member; remove the line"));
             }
         }
-        let missing = genesis.members.iter().find(|member| {
-            member.name != self.name && !self.network.peers.contains_key(&member.name)
-        });
-        match missing {
-            Some(member) => Err(bad(
-                &format!("network.peers.{}", member.name),
-                "is missing; say where that member listens",
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn check_ranges(&self) -> Result<(), ConfigError> {
@@ -526,7 +548,7 @@ mod tests {
     #[test]
     fn a_fresh_configuration_is_sound_and_its_file_says_the_same() {
         let (_scratch, config, genesis) = fresh();
-        assert_eq!(config.check(&genesis).unwrap().name, "thor");
+        assert_eq!(config.check(&genesis).unwrap(), ReplicaId::new(0));
         assert_eq!(NodeConfig::parse(&config.to_text()), Ok(config.clone()));
         // Every field of the file is explained.
         let text = config.to_text();
@@ -578,7 +600,8 @@ mod tests {
     )]
     #[case::gather("gather_ms = 1", "gather_ms = 60000", "`pool.gather_ms`")]
     #[case::threads("threads = 0", "threads = 1000", "`verification.threads`")]
-    #[case::unknown_peer("\"sprout\" = ", "\"loki\" = ", "`network.peers.loki`")]
+    #[case::number("name = \"thor\"", "name = \"thor\"\nreplica = 1", "`replica`")]
+    #[case::no_name("\"sprout\" = ", "\"\" = ", "`network.peers.`")]
     #[case::own_peer("\"sprout\" = ", "\"thor\" = ", "`network.peers.thor`")]
     #[case::unknown_field("gather_ms = 1", "gahter_ms = 1", "gahter_ms")]
     #[case::unknown_table("[storage]", "[storing]", "storing")]
@@ -604,11 +627,21 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_peer_is_named() {
+    fn a_node_that_joins_later_says_its_number() {
         let (_scratch, mut config, genesis) = fresh();
+        config.name = "frey".to_owned();
+        config.replica = Some(ReplicaId::new(4));
+        config
+            .network
+            .peers
+            .insert("thor".to_owned(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(config.check(&genesis).unwrap(), ReplicaId::new(4));
+        assert_eq!(NodeConfig::parse(&config.to_text()), Ok(config.clone()));
+        // Who left and who comes later is known to the chain, not to the genesis.
         config.network.peers.remove("legion");
-        let message = config.check(&genesis).unwrap_err().to_string();
-        assert!(message.contains("`network.peers.legion`"), "{message}");
+        let loki = ("loki".to_owned(), "127.0.0.1:2".parse().unwrap());
+        config.network.peers.extend([loki]);
+        config.check(&genesis).unwrap();
     }
 
     #[rstest]

@@ -14,6 +14,7 @@ use crate::archive::{Archive, ArchiveError, Task};
 use crate::host::{Host, NodeReplica, Released};
 use crate::journal::{FileLayer, JournalError};
 use crate::meters::{Meters, micros};
+use crate::roster::Roster;
 use crate::transport::{Lane, Transport};
 use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
 use polity_crypto::Verified;
@@ -117,6 +118,8 @@ pub struct Driver<F> {
     pub host: Host<F>,
     /// The links.
     pub transport: Arc<Transport>,
+    /// Keeps them in step with the committees.
+    pub roster: Roster,
     /// Where blocks go.
     pub archive: Archive,
     /// What is counted.
@@ -307,6 +310,7 @@ impl<F: FileLayer> Driver<F> {
             self.meters.flush(start.elapsed());
         }
         let mut wants_snapshot = false;
+        let mut has_committed = false;
         for Released { effect, entry } in released {
             match effect {
                 // The host keeps records to itself.
@@ -334,6 +338,7 @@ impl<F: FileLayer> Driver<F> {
                         state_root = %committed.ledger_root,
                         "block committed"
                     );
+                    has_committed = true;
                     wants_snapshot |= header.height.get() % self.snapshot_every == 0;
                     self.last = Some((header.clone(), committed.certificate.clone()));
                     self.archive.put(Task::Block {
@@ -371,6 +376,9 @@ impl<F: FileLayer> Driver<F> {
                     return Err(DriverError::Halt(halt));
                 }
             }
+        }
+        if has_committed {
+            self.roster.follow(self.host.replica());
         }
         if wants_snapshot {
             self.meters.snapshots.add(1);

@@ -33,6 +33,8 @@ pub const GENESIS_FILE: &str = "genesis.json";
 pub const KEY_FILE: &str = "key";
 /// Directory of the clients' keys.
 pub const KEYS_DIRECTORY: &str = "keys";
+/// Name of the authority's key in that directory.
+pub const AUTHORITY_KEY_FILE: &str = "authority.key";
 /// Agent of each platform's own account, which its fees go to.
 pub const CLEARING: &str = "clearing";
 
@@ -134,6 +136,8 @@ pub struct Plan {
     pub start: Time,
     /// Limits and prices.
     pub parameters: Parameters,
+    /// Heights of one epoch: committees change between epochs.
+    pub epoch_length: u64,
     /// Whether every account has a key of its own; otherwise the accounts of a platform share that
     /// of its clearing account.
     pub own_keys: bool,
@@ -172,6 +176,7 @@ impl Plan {
             addresses,
             start,
             parameters: Parameters::default(),
+            epoch_length: ConsensusRules::default().epoch_length,
             own_keys: true,
             consensus: config::Consensus::default(),
             storage: config::Storage::default(),
@@ -211,7 +216,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     create_private(&keys_directory)?;
 
     let authority = SecretKey::generate()?;
-    authority.store(&keys_directory.join("authority.key"), "the authority")?;
+    authority.store(&keys_directory.join(AUTHORITY_KEY_FILE), "the authority")?;
     let mut platform_keys = BTreeMap::new();
     let mut accounts = Vec::new();
     for name in &platforms {
@@ -279,7 +284,10 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         name: plan.name.clone(),
         start: plan.start,
         tiers: TierFloors::default(),
-        consensus: ConsensusRules::default(),
+        consensus: ConsensusRules {
+            epoch_length: plan.epoch_length,
+            ..ConsensusRules::default()
+        },
         members,
         ledger: polity_ledger::Genesis {
             parameters: plan.parameters.clone(),
@@ -311,10 +319,10 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         write(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
         let config = node_config(plan, index);
-        config.check(&genesis)?;
+        let own = config.check(&genesis)?;
         write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
-        create_journal(&node, &genesis, config.check(&genesis)?.id)?;
+        create_journal(&node, &genesis, own)?;
         nodes.push(node);
     }
     Ok(Founded {
@@ -338,6 +346,7 @@ fn node_config(plan: &Plan, index: usize) -> NodeConfig {
     let (listen, api) = plan.addresses[index];
     NodeConfig {
         name: plan.members[index].clone(),
+        replica: None,
         network: config::Network { listen, peers },
         api: config::Api {
             listen: api,
@@ -487,7 +496,7 @@ fn create_empty(directory: &Path) -> Result<(), FederationError> {
 }
 
 /// A directory for its own user alone.
-fn create_private(directory: &Path) -> Result<(), FederationError> {
+pub(crate) fn create_private(directory: &Path) -> Result<(), FederationError> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     {

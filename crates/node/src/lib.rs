@@ -3,6 +3,8 @@
 //! * [`host`]: a replica and its journal, without clocks and sockets.
 //! * [`node`]: one running node; [`driver`], [`admission`], [`intake`] and [`archive`] are its threads.
 //! * [`transport`]: authenticated QUIC links to the other members.
+//! * [`roster`]: whom the links let in and dial as the committee changes; [`links`]: who can be reached.
+//! * [`rejoin`]: giving up a journal and its key.
 //! * [`journal`]: the append-only file of everything the node must not forget.
 //! * [`store`]: a rebuildable index over the journal, snapshots and evidence.
 //! * [`lock`]: one process per data directory.
@@ -55,6 +57,8 @@ pub mod meters;
 pub mod node;
 mod progress;
 pub mod proof;
+pub mod rejoin;
+pub mod roster;
 #[cfg(test)]
 mod scratch;
 mod soak;

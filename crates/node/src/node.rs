@@ -14,15 +14,17 @@ use crate::keys::{KeyFileError, SecretKey};
 use crate::links::Links;
 use crate::lock::{DirectoryLock, LockError};
 use crate::meters::Meters;
+use crate::rejoin;
+use crate::roster::{self, InStep, Roster};
 use crate::store::{self, Store, StoreError};
-use crate::transport::{self, Member, Transport, TransportError};
+use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
 use polity_crypto::ed25519::Ed25519Verifier;
-use polity_replica::{Genesis, GenesisMember};
+use polity_replica::Genesis;
 use polity_types::{ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::runtime::Handle;
@@ -45,12 +47,23 @@ pub enum NodeError {
     Key(#[from] KeyFileError),
     /// The key is another one than the genesis says.
     #[error(
-        "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory"
+        "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
     )]
     OtherKey {
         /// The member.
         name: String,
+        /// Its number.
+        number: ReplicaId,
     },
+    /// The key was given up.
+    #[error(
+        "`{KEY_FILE}` is the key that was set aside in {}: nobody knows any more what was signed with it, so it must never sign again; put back the key that took its place, or run `polity rejoin` on the data directory",
+        .0.display()
+    )]
+    RetiredKey(PathBuf),
+    /// What was set aside cannot be looked at.
+    #[error("cannot look at what was set aside in the data directory: {0}")]
+    SetAside(std::io::Error),
     /// The address of the HTTP interface is taken.
     #[error(
         "`api.listen`: cannot listen on {address}: {source}; choose another address or stop the process that uses it"
@@ -102,11 +115,19 @@ impl Prepared {
     pub fn open(directory: &Path) -> Result<Self, NodeError> {
         let config = NodeConfig::load(&directory.join(config::FILE_NAME))?;
         let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
-        let own = config.check(&genesis)?.id;
+        let own = config.check(&genesis)?;
         let key = SecretKey::load(&directory.join(KEY_FILE))?;
-        let is_own = |member: &GenesisMember| member.id == own && member.key == *key.public_key();
-        if !genesis.members.iter().any(is_own) {
-            return Err(NodeError::OtherKey { name: config.name });
+        // Who says its number may have a key that only the chain knows, or nobody yet.
+        let founder = genesis.members.iter().find(|member| member.id == own);
+        let is_other = founder.is_none_or(|member| member.key != *key.public_key());
+        if config.replica.is_none() && is_other {
+            let (name, number) = (config.name, own);
+            return Err(NodeError::OtherKey { name, number });
+        }
+        // FB-15: what was given up never signs again.
+        let retired = rejoin::retired_with(directory, key.public_key());
+        if let Some(place) = retired.map_err(NodeError::SetAside)? {
+            return Err(NodeError::RetiredKey(place));
         }
         let chain = genesis
             .chain()
@@ -125,23 +146,6 @@ impl Prepared {
     /// The configuration.
     pub fn config(&self) -> &NodeConfig {
         &self.config
-    }
-
-    fn members(&self) -> Vec<Member> {
-        let address = |member: &GenesisMember| {
-            let peers = &self.config.network.peers;
-            let known = peers.get(&member.name).copied();
-            known.unwrap_or(self.config.network.listen)
-        };
-        self.genesis
-            .members
-            .iter()
-            .map(|member| Member {
-                id: member.id,
-                key: member.key.clone(),
-                address: address(member),
-            })
-            .collect()
     }
 }
 
@@ -201,7 +205,6 @@ async fn start(
     hub: &Arc<Hub>,
     meters: &Arc<Meters>,
 ) -> Result<Running, NodeError> {
-    let members = prepared.members();
     let limits = prepared.config.transport_limits(&prepared.genesis);
     let (prepared, store, recovered) = tokio::task::spawn_blocking(move || {
         let (store, recovered) = recover_from_disk(&prepared)?;
@@ -217,6 +220,10 @@ async fn start(
         own,
         key,
     } = prepared;
+    let replica = &recovered.replica;
+    let peers = config.network.peers.clone();
+    let members = roster::members(own, key.public_key(), replica, &peers);
+    let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
     let (transport, events) = Transport::start(transport::Config {
         own,
         seed: key.seed(),
@@ -241,16 +248,22 @@ async fn start(
         floor: genesis.tiers.transactions,
         verifier: Ed25519Verifier::default(),
     };
-    let others: Vec<ReplicaId> = genesis
-        .members
-        .iter()
-        .map(|member| member.id)
-        .filter(|id| *id != own)
-        .collect();
     let threads = config.verification_threads();
     let admission =
         Admission::start(threads, &door, &others, &commands, meters).map_err(NodeError::Thread)?;
-    let links = Arc::new(Links::new(own, chain.clone()));
+    let links = Arc::new(Links::new(own, replica));
+    let roster = Roster::new(
+        own,
+        key.public_key().clone(),
+        lock.path().join(config::FILE_NAME),
+        peers,
+        InStep {
+            transport: Arc::clone(&transport),
+            links: Arc::clone(&links),
+            admission: Arc::clone(&admission),
+        },
+        replica,
+    );
     let intake = Intake {
         events,
         limits,
@@ -267,6 +280,7 @@ async fn start(
     let driver = Driver {
         host: Host::new(recovered.replica, recovered.journal, recovered.places),
         transport: Arc::clone(&transport),
+        roster,
         archive,
         meters: Arc::clone(meters),
         last: recovered.last,
@@ -288,6 +302,7 @@ async fn start(
         genesis,
         chain,
         own,
+        name: config.name,
         commands: commands.clone(),
         admission: Arc::clone(&admission),
         hub: Arc::clone(hub),
@@ -343,7 +358,7 @@ fn recover_from_disk(prepared: &Prepared) -> Result<(Arc<Store>, Recovered<DiskF
         genesis: &prepared.genesis,
         config: prepared.config.replica_config(),
         own: prepared.own,
-        signer: prepared.key.signer().clone(),
+        signers: vec![prepared.key.signer().clone()],
         verifier: verifier(&prepared.genesis),
         index_seed: Seed::new(seed),
     };

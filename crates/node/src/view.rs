@@ -6,9 +6,9 @@ use polity_ledger::{
     AccountView, Address, LockId, LockState, LockView, Outcome, Receipt, Rejection, Supply,
     TransactionId,
 };
-use polity_replica::Committed;
 use polity_replica::proof::{FinalityProof, TransactionProof};
-use polity_types::{Amount, ChainId, Height, ReplicaId, Time, View};
+use polity_replica::{Committed, GenesisMember};
+use polity_types::{Amount, ChainId, Epoch, Height, ReplicaId, Time, View, Weight};
 use serde::{Deserialize, Serialize};
 
 /// An error: a stable code for programs, a sentence for people.
@@ -29,6 +29,10 @@ pub struct Status {
     pub name: String,
     /// Its number in the committee.
     pub replica: ReplicaId,
+    /// Whether it votes on the next height; otherwise it follows.
+    pub votes: bool,
+    /// Epoch of the next height.
+    pub epoch: Epoch,
     /// Version of the program.
     pub version: String,
     /// The chain.
@@ -61,8 +65,27 @@ pub struct Status {
     pub journal_bytes: u64,
     /// Whether the node can decide something with those it can reach.
     pub ready: bool,
-    /// The other members.
+    /// The other members: of the present epoch, of the one before and of the next one.
     pub peers: Vec<Peer>,
+}
+
+/// `GET /v1/committee`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committee {
+    /// Height of the last committed block.
+    pub height: Height,
+    /// Epoch of the next height.
+    pub epoch: Epoch,
+    /// Heights of one epoch.
+    pub epoch_length: u64,
+    /// Weight of a quorum of the present members.
+    pub quorum: Weight,
+    /// Who votes on the next height.
+    pub present: Vec<GenesisMember>,
+    /// The first height of the next epoch.
+    pub next_from: Height,
+    /// Who votes from there on, if no further change is decided.
+    pub next: Vec<GenesisMember>,
 }
 
 /// Another member.
@@ -286,7 +309,8 @@ pub struct Block {
     pub transactions: Vec<TransactionId>,
     /// Pieces of evidence in it.
     pub evidence: usize,
-    /// Members whose COMMITs are in the certificate.
+    /// Members whose COMMITs are in the certificate. Empty for epochs whose committee the node does not
+    /// keep any more: it is another one than the founders'.
     pub signers: Vec<ReplicaId>,
     /// Why it is final.
     pub finality: FinalityProof,
@@ -301,8 +325,11 @@ impl Block {
         transactions: Vec<TransactionId>,
         evidence: usize,
     ) -> Self {
-        let committee = chain.committee(header.height);
-        let signers = certificate.votes.signers.members(committee);
+        // The table of another epoch would name others.
+        let signers = chain
+            .is_known(header.height)
+            .then(|| chain.committee(header.height))
+            .and_then(|committee| certificate.votes.signers.members(committee).ok());
         Self {
             height: header.height,
             digest: header.digest(),

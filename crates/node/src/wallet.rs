@@ -5,6 +5,7 @@ use crate::client::{Client, ClientError};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::view::{Status, SubmitResult, Transaction as TransactionView};
 use polity_consensus::fbpbft::TransactionBytes;
+use polity_crypto::Signer;
 use polity_ledger::{
     Address, Command, SignedTransaction, Transaction, TransactionError, TransactionId,
 };
@@ -55,17 +56,28 @@ pub fn sign(
     key: &SecretKey,
     command: Command,
 ) -> Result<SignedTransaction, BuildError> {
+    sign_with(terms, signer, &[key], command)
+}
+
+/// The same with several keys, as an authority of several has to.
+pub fn sign_with(
+    terms: Terms,
+    signer: &Address,
+    keys: &[&SecretKey],
+    command: Command,
+) -> Result<SignedTransaction, BuildError> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(KeyFileError::Randomness)?;
     let transaction = Transaction {
         chain: terms.chain,
         signer: signer.clone(),
-        keys: vec![key.public_key().clone()],
+        keys: keys.iter().map(|key| key.public_key().clone()).collect(),
         commands: vec![command],
         valid_until: terms.valid_until,
         nonce: u64::from_le_bytes(nonce),
     };
-    Ok(transaction.sign(&[key.signer()])?)
+    let signers: Vec<&dyn Signer> = keys.iter().map(|key| key.signer() as &dyn Signer).collect();
+    Ok(transaction.sign(&signers)?)
 }
 
 /// Submits one transaction.

@@ -70,6 +70,11 @@ impl Executor {
         self.membership.present()
     }
 
+    /// The members of the epoch before it.
+    pub(crate) fn past_members(&self) -> &[GenesisMember] {
+        self.membership.past()
+    }
+
     /// The members of the epoch after that, as it looks now.
     pub(crate) fn next_members<V: Verifier>(&self, verifier: &V) -> Vec<GenesisMember> {
         let changes = self.ledger.committee_changes();

@@ -126,6 +126,11 @@ impl Membership {
         &self.present
     }
 
+    /// The members of the epoch before that one.
+    pub(crate) fn past(&self) -> &[GenesisMember] {
+        &self.past
+    }
+
     /// Where the fees of a proposer go.
     pub(crate) fn fee_account(&self, proposer: ReplicaId) -> Option<&Address> {
         self.present
@@ -143,15 +148,15 @@ impl Membership {
     ) -> Vec<GenesisMember> {
         let mut members = self.present.clone();
         for group in changes.chunk_by(|a, b| a.transaction == b.transaction) {
-            let mut changed = members.clone();
+            let mut amended = members.clone();
             let is_readable = group.iter().all(|pending| {
                 MemberChange::decode(&pending.change).is_some_and(|change| {
-                    apply(&mut changed, change);
+                    apply(&mut amended, change);
                     true
                 })
             });
-            if is_readable && is_committee(&changed, floor, verifier) {
-                members = changed;
+            if is_readable && is_committee(&amended, floor, verifier) {
+                members = amended;
             }
         }
         members

@@ -267,7 +267,12 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         self.executor.members()
     }
 
-    /// The members of the epoch after that, if no further change is decided.
+    /// The members of the epoch before it; those of the genesis before the second one.
+    pub fn past_members(&self) -> &[GenesisMember] {
+        self.executor.past_members()
+    }
+
+    /// The members of the epoch after it, if no further change is decided.
     pub fn next_members(&self) -> Vec<GenesisMember> {
         self.executor.next_members(self.checker.verifier())
     }

@@ -70,7 +70,7 @@ fn render(
     drops: &[(String, u64)],
 ) -> String {
     let mut text = Text(String::new());
-    let gauges: [(&str, &str, u128); 6] = [
+    let gauges: [(&str, &str, u128); 8] = [
         (
             "height",
             "Height of the last committed block.",
@@ -100,6 +100,16 @@ fn render(
             "ready",
             "Whether the node is linked to a quorum.",
             u128::from(status.ready),
+        ),
+        (
+            "votes",
+            "Whether the node votes on the next height.",
+            u128::from(status.votes),
+        ),
+        (
+            "epoch",
+            "Epoch of the next height.",
+            status.epoch.get().into(),
         ),
     ];
     for (name, help, value) in gauges {

@@ -9,7 +9,8 @@
 //! | `GET /v1/accounts/{address}/proof` | proof that holds without this node |
 //! | `GET /v1/locks/{id}`, `GET /v1/locks/{id}/proof` | a lock, and its proof |
 //! | `GET /v1/blocks/{height}`, `GET /v1/blocks/latest` | a block with its finality proof |
-//! | `GET /v1/status` | height, view, leader, roots, peers |
+//! | `GET /v1/status` | height, view, leader, roots, peers, whether the node votes |
+//! | `GET /v1/committee` | who votes now, and from the next epoch on |
 //! | `GET /v1/evidence` | proofs of offences |
 //! | `GET /v1/events` | server-sent events, one for each committed block; `?receipts=true` |
 //! | `GET /v1/health`, `GET /v1/ready` | whether the process lives, whether it can decide |
@@ -85,6 +86,8 @@ pub struct Service {
     pub chain: Chain,
     /// This node.
     pub own: ReplicaId,
+    /// What people call it.
+    pub name: String,
     /// The driver.
     pub commands: mpsc::Sender<Command>,
     /// The verifying threads.
@@ -164,11 +167,6 @@ impl Service {
             .map_err(|_| ApiError::stopping())?;
         answer.await.map_err(|_| ApiError::stopping())
     }
-
-    fn name(&self, id: ReplicaId) -> String {
-        let member = self.genesis.members.iter().find(|member| member.id == id);
-        member.map_or_else(|| id.to_string(), |member| member.name.clone())
-    }
 }
 
 /// The whole interface.
@@ -181,6 +179,7 @@ pub fn router(gate: &Arc<Gate>, config: &config::Api) -> Router {
         .route("/v1/blocks/latest", get(queries::latest_block))
         .route("/v1/blocks/{height}", get(queries::block))
         .route("/v1/status", get(queries::status))
+        .route("/v1/committee", get(queries::committee))
         .route("/v1/evidence", get(queries::evidence))
         .route("/v1/events", get(events::events))
         .layer(middleware::from_fn_with_state(Arc::clone(gate), prompt));

@@ -6,7 +6,7 @@ use crate::view;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use polity_consensus::fbpbft::Evidence;
+use polity_consensus::fbpbft::{Chain, Evidence};
 use polity_crypto::Sha256Digest;
 use polity_ledger::{Address, LockCursor, LockId, StateProof, TransactionId};
 use polity_replica::application_root;
@@ -266,13 +266,71 @@ async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block>
         .filter_map(|bytes| polity_replica::transaction_id(bytes.as_slice()))
         .map(|id| TransactionId::new(*id.as_bytes()))
         .collect();
+    let chain = Tables::ask(service).await?.at(height);
     Ok(Json(view::Block::new(
-        &service.chain,
+        &chain,
         &block.header,
         &decided.certificate,
         transactions,
         block.body.evidence.len(),
     )))
+}
+
+/// The committees that this node can name.
+struct Tables {
+    /// Those of the epochs around the present one.
+    chain: Chain,
+    /// Those of every epoch, as long as the founders vote.
+    founders: Option<Chain>,
+}
+
+impl Tables {
+    async fn ask(service: &Arc<Service>) -> Result<Self, ApiError> {
+        let founders = service.chain.clone();
+        let tables = service.ask(move |view| Self {
+            chain: view.replica.chain().clone(),
+            founders: view
+                .replica
+                .ledger()
+                .committee()
+                .is_empty()
+                .then_some(founders),
+        });
+        tables.await
+    }
+
+    /// The chain as somebody knows it who can tell who signed at a height; if nobody can, one that does
+    /// not know that height's committee.
+    fn at(&self, height: Height) -> Chain {
+        match &self.founders {
+            Some(founders) if !self.chain.is_known(height) => {
+                founders.at(founders.epoch(height), Arc::clone(founders.table(height)))
+            }
+            _ => self.chain.clone(),
+        }
+    }
+}
+
+pub(super) async fn committee(State(gate): State<Arc<Gate>>) -> Answer<view::Committee> {
+    let service = gate.service()?;
+    let epoch_length = service.genesis.consensus.epoch_length;
+    let answer = service.ask(move |view| {
+        let replica = &*view.replica;
+        let height = replica.tip().parent.height;
+        let epoch = replica.chain().epoch(height.next());
+        let table = replica.chain().committee(height.next());
+        let ends = epoch.get().saturating_add(1).saturating_mul(epoch_length);
+        view::Committee {
+            height,
+            epoch,
+            epoch_length,
+            quorum: table.thresholds().quorum(),
+            present: replica.members().to_vec(),
+            next_from: Height::new(ends).next(),
+            next: replica.next_members(),
+        }
+    });
+    Ok(Json(answer.await?))
 }
 
 pub(super) async fn status(State(gate): State<Arc<Gate>>) -> Answer<view::Status> {
@@ -288,7 +346,7 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
         .iter()
         .map(|(id, peer)| view::Peer {
             replica: *id,
-            name: service.name(*id),
+            name: service.links.name(*id),
             connected: peer.is_connected,
             connected_to_us: peer.is_connected_to_us,
             round_trip_us: peer.round_trip_us,
@@ -306,13 +364,15 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
             let supply = replica.ledger().supply();
             view::Status {
                 federation: of.genesis.name.clone(),
-                name: of.name(of.own),
+                name: of.name.clone(),
                 replica: of.own,
+                votes: machine.has_vote(),
+                epoch: replica.chain().epoch(tip.parent.height.next()),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 chain: of.chain.id(),
                 height: tip.parent.height,
                 view: machine.view(),
-                leader: of.name(machine.leader()),
+                leader: of.links.name(machine.leader()),
                 block: tip.parent.digest,
                 block_time: tip.parent.timestamp,
                 state_root,
@@ -337,6 +397,7 @@ pub(super) async fn evidence(State(gate): State<Arc<Gate>>) -> Answer<Vec<view::
         .await
         .map_err(|_| ApiError::stopping())?
         .map_err(|error| ApiError::storage(&error))?;
+    let tables = Tables::ask(&service).await?;
     let list = stored
         .into_iter()
         .filter_map(|(id, bytes)| {
@@ -346,7 +407,7 @@ pub(super) async fn evidence(State(gate): State<Arc<Gate>>) -> Answer<Vec<view::
             polity_types::write_hex(&bytes, &mut proof).ok()?;
             Some(view::EvidenceView {
                 id: Sha256Digest::new(id),
-                accused: evidence.accused(&service.chain),
+                accused: evidence.accused(&tables.at(height)),
                 kind: evidence.kind(),
                 height,
                 view,

@@ -81,18 +81,27 @@ impl Target {
             .collect()
     }
 
-    /// A client of the first node that can serve, and what that node says about itself.
+    /// A client of the first node that is linked to a quorum, or else of the first that answers, and what
+    /// that node says about itself.
     pub(super) fn connect(&self) -> Result<(Client, view::Status), Failure> {
         let mut last = None;
+        let mut unlinked = None;
         for address in self.addresses()? {
             let mut client = Client::new(address, PATIENCE);
             match client.get::<view::Status>("/v1/status") {
                 Ok(status) => {
                     self.check_chain(&status)?;
-                    return Ok((client, status));
+                    if status.ready {
+                        return Ok((client, status));
+                    }
+                    // It may be one that joins, or one that left.
+                    unlinked = unlinked.or(Some((client, status)));
                 }
                 Err(error) => last = Some(error),
             }
+        }
+        if let Some(found) = unlinked {
+            return Ok(found);
         }
         Err(last.map_or_else(|| Failure::usage("there is no node to ask"), Failure::from))
     }
@@ -451,6 +460,7 @@ pub(super) fn status(options: &StatusOptions, output: Output) -> Result<(), Fail
             "state root",
             "waiting",
             "links",
+            "votes",
             "ready",
         ]);
         for node in nodes {
@@ -466,11 +476,13 @@ pub(super) fn status(options: &StatusOptions, output: Output) -> Result<(), Fail
                         &short(&status.state_root),
                         &status.pool_transactions.to_string(),
                         &format!("{links}/{}", status.peers.len()),
+                        if status.votes { "yes" } else { "no" },
                         if status.ready { "yes" } else { "no" },
                     ]);
                 }
                 None => table.row(&[
                     &node.api.to_string(),
+                    "-",
                     "-",
                     "-",
                     "-",

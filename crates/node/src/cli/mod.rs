@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod committee;
 mod federation;
 mod proof;
 mod run;
@@ -91,6 +92,12 @@ enum Command {
     /// Show height, view, roots and links of nodes
     #[command(after_help = client::STATUS_EXAMPLES)]
     Status(client::StatusOptions),
+    /// Show who votes, or change it as the authority
+    #[command(after_help = committee::EXAMPLES)]
+    Committee(committee::Options),
+    /// Give up a lost journal and its key, and come back with a new one; or begin a node that joins
+    #[command(visible_alias = "join", after_help = committee::REJOIN_EXAMPLES)]
+    Rejoin(committee::Rejoin),
     /// Follow the blocks as they are committed
     #[command(after_help = client::WATCH_EXAMPLES)]
     Watch(client::Watch),
@@ -197,6 +204,8 @@ pub fn main() -> ExitCode {
         Command::Commit(options) => client::commit(&options, output),
         Command::Rollback(options) => client::rollback(&options, output),
         Command::Status(options) => client::status(&options, output),
+        Command::Committee(options) => committee::main(&options, output),
+        Command::Rejoin(options) => committee::rejoin(&options, output),
         Command::Watch(options) => client::watch(&options, output),
         Command::Verify(options) => federation::verify(&options, output),
         Command::Export(options) => federation::export(&options, output),

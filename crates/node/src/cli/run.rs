@@ -86,7 +86,8 @@ fn exit_code(error: &NodeError) -> u8 {
         NodeError::Config(_)
         | NodeError::Federation(FederationError::Config(_))
         | NodeError::Key(_)
-        | NodeError::OtherKey { .. } => code::USAGE,
+        | NodeError::OtherKey { .. }
+        | NodeError::RetiredKey(_) => code::USAGE,
         NodeError::Driver(DriverError::Halt(_)) | NodeError::Contradiction => code::SAFETY,
         _ => code::FAILURE,
     }

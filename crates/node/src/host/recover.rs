@@ -3,7 +3,7 @@
 use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
-use polity_consensus::fbpbft::{self, Block, Header, VoteCertificate};
+use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
 use polity_crypto::Sha256Digest;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_ledger::Receipt;
@@ -32,7 +32,7 @@ pub enum RecoverError {
     Store(#[from] StoreError),
     /// The replica cannot be built from its records.
     #[error(
-        "{0}; restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+        "{0}; restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
     )]
     Restore(#[from] RestoreError),
     /// The journal holds something that is no record.
@@ -45,12 +45,12 @@ pub enum RecoverError {
     },
     /// There was no journal.
     #[error(
-        "the journal is missing or empty; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+        "the journal is missing or empty; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
     )]
     JournalLost,
     /// The index knows more than the journal.
     #[error(
-        "the journal ends at height {found}, but this node has decided height {indexed}; a node that forgets may contradict its votes, so put back the journal that it wrote last, or retire its key and join with a new one"
+        "the journal ends at height {found}, but this node has decided height {indexed}; a node that forgets may contradict its votes, so put back the journal that it wrote last, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
     )]
     JournalOlder {
         /// Height of the last block in the journal.
@@ -86,10 +86,11 @@ pub struct Basis<'a> {
     pub genesis: &'a Genesis,
     /// Parameters of the replica.
     pub config: Config,
-    /// Its number among the members.
+    /// Its number, now or later, among the members.
     pub own: ReplicaId,
-    /// The node's key.
-    pub signer: Ed25519Signer,
+    /// The node's keys. It votes in the epochs whose committee has one of them beside its number, and
+    /// follows in the others.
+    pub signers: Vec<Ed25519Signer>,
     /// The predicate of signatures.
     pub verifier: Ed25519Verifier,
     /// Keys private look-up tables.
@@ -156,8 +157,9 @@ pub fn recover<F: FileLayer>(
     replay.put_batch()?;
     // From here on the index says durably how far this node was.
     store.flush()?;
+    let keys = Keyring::new(basis.own, basis.signers);
     Ok(Recovered {
-        replica: replay.restorer.finish(basis.config, basis.signer)?,
+        replica: replay.restorer.finish_with(basis.config, keys)?,
         journal: reader.resume(&found)?,
         places: replay.places,
         last: replay.last,

@@ -453,7 +453,7 @@ fn what_was_said_before_a_crash_survives_it() {
             genesis: &story.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signer: story.keys[0].signer().clone(),
+            signers: vec![story.keys[0].signer().clone()],
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(8),
         };
@@ -542,7 +542,7 @@ fn a_lost_journal_is_no_fresh_start() {
         genesis: &story.founded.genesis,
         config: Config::default(),
         own: OWN,
-        signer: story.keys[0].signer().clone(),
+        signers: vec![story.keys[0].signer().clone()],
         verifier: Ed25519Verifier::default(),
         index_seed: Seed::from_number(8),
     };
@@ -556,7 +556,7 @@ impl Story {
             genesis: &self.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signer: self.keys[0].signer().clone(),
+            signers: vec![self.keys[0].signer().clone()],
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(seed),
         }
@@ -782,7 +782,7 @@ fn fb_15_the_journal_of_another_member_is_refused() {
     let file = lived.file.after_crash(Loss::Nothing);
     let mut basis = story.basis(9);
     basis.own = ReplicaId::new(1);
-    basis.signer = story.keys[1].signer().clone();
+    basis.signers = vec![story.keys[1].signer().clone()];
     let scratch = Scratch::new();
     let chain = story.founded.genesis.chain().unwrap().id();
     let index = Store::open(&scratch.path().join("index"), chain).unwrap();

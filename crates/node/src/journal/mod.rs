@@ -84,7 +84,7 @@ pub enum JournalError {
     NotAJournal,
     /// The file begins like a journal, and then its header does not hold.
     #[error(
-        "the header of the journal is damaged; restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+        "the header of the journal is damaged; restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
     )]
     DamagedHeader,
     /// The file was written by another version.
@@ -104,7 +104,7 @@ pub enum JournalError {
     },
     /// The file holds the votes of another member.
     #[error(
-        "the journal is that of replica {found}, not {expected}; check that this is the right data directory"
+        "the journal is that of replica {found}, not {expected}; check that this is the right data directory, or give the journal up with `polity rejoin` on it: the node gets a new key and votes from the next epoch on"
     )]
     OtherMember {
         /// The member of the configuration.
@@ -114,7 +114,7 @@ pub enum JournalError {
     },
     /// A record that was durable does not hold.
     #[error(
-        "record {record} at byte {offset} of the journal is damaged, and a later record at byte {proof} shows that it was complete; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or retire its key and join with a new one"
+        "record {record} at byte {offset} of the journal is damaged, and a later record at byte {proof} shows that it was complete; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
     )]
     Damaged {
         /// Where the damaged record starts.

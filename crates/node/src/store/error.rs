@@ -19,7 +19,7 @@ pub enum StoreError {
     OtherChain(ChainId),
     /// The index was made from another journal.
     #[error(
-        "the index belongs to another journal than the one beside it; put back the journal that this node wrote last, since a node that forgets may contradict its votes; if this is that journal, delete the index, and it is made again"
+        "the index belongs to another journal than the one beside it; put back the journal that this node wrote last, since a node that forgets may contradict its votes; if this is that journal, delete the index, and it is made again; if that journal is lost, give it up with `polity rejoin` on the data directory"
     )]
     OtherJournal,
     /// Another process has it open.

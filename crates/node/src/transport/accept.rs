@@ -2,6 +2,7 @@
 
 use super::counters::{Refusal, is_logged};
 use super::frame::{self, Read, code};
+use super::table::Key;
 use super::{Lane, Peer, Shared, tls};
 use quinn::{Connection, ConnectionError, RecvStream};
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_mins(1);
 /// What is remembered about the connections that one peer dials.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    newest: Option<Connection>,
+    newest: Option<(Connection, Key)>,
     /// Until when the peer is not let in.
     shut_out_until: Option<Instant>,
     /// Penalties in a row.
@@ -64,13 +65,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(_) => return refused(&shared, address, Refusal::Other, "timed out"),
             };
             drop(permit);
-            let peer = tls::proven_key(&connection)
-                .and_then(|key| shared.peers.values().find(|peer| peer.key == key).cloned());
-            // The verifier let members through alone.
-            let Some(peer) = peer else {
-                return connection.close(code::CUT_OFF, b"unknown key");
+            let proven =
+                tls::proven_key(&connection).and_then(|key| Some((shared.peer_with(&key)?, key)));
+            // The verifier let members through alone, but the table may have changed since.
+            let Some((peer, key)) = proven else {
+                return connection.close(code::NO_MEMBER, b"the key is no member's any more");
             };
-            serve(&shared, &peer, connection).await;
+            serve(&shared, &peer, connection, key).await;
         });
     }
 }
@@ -118,9 +119,9 @@ struct Link {
 }
 
 /// Receives until the connection ends.
-async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection) {
-    if !admit(peer, &connection) {
-        return connection.close(code::CUT_OFF, b"the peer broke the rules a moment ago");
+async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection, key: Key) {
+    if !admit(peer, &connection, key) {
+        return;
     }
     // The stream is kept until the end: dropping it early could lose the welcome.
     let Ok(_welcome) = send_welcome(&connection).await else {
@@ -156,7 +157,7 @@ async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection) {
     if link.offences.load(Ordering::Relaxed) == 0 && since.elapsed() >= FORGIVEN_AFTER {
         incoming.penalties = 0;
     }
-    let is_newest = |newest: &Connection| newest.stable_id() == connection.stable_id();
+    let is_newest = |(newest, _): &(Connection, Key)| newest.stable_id() == connection.stable_id();
     if incoming.newest.as_ref().is_some_and(is_newest) {
         incoming.newest = None;
         peer.meters
@@ -165,18 +166,26 @@ async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection) {
     }
 }
 
-/// Lets the connection in unless the peer is shut out. It replaces an older one: a peer that
-/// restarted dials before we notice that its old connection is dead.
-fn admit(peer: &Peer, connection: &Connection) -> bool {
+/// Lets the connection in unless the peer is shut out or its key is gone; then it is closed. It
+/// replaces an older one: a peer that restarted dials before we notice that its old connection is
+/// dead.
+fn admit(peer: &Peer, connection: &Connection, key: Key) -> bool {
     let mut incoming = peer.incoming();
+    // A changed table closes what does not fit it under this lock, so it sees this connection, or this
+    // sees the table.
+    if !peer.route.borrow().allows(&key) {
+        connection.close(code::NO_MEMBER, b"the key is no member's any more");
+        return false;
+    }
     if incoming
         .shut_out_until
         .is_some_and(|until| Instant::now() < until)
     {
         peer.meters.refused_in_penalty.add(1);
+        connection.close(code::CUT_OFF, b"the peer broke the rules a moment ago");
         return false;
     }
-    if let Some(older) = incoming.newest.replace(connection.clone()) {
+    if let Some((older, _)) = incoming.newest.replace((connection.clone(), key)) {
         older.close(code::REPLACED, b"a newer connection took its place");
     }
     true
@@ -252,6 +261,16 @@ impl Link {
 }
 
 impl Peer {
+    /// Closes the connection that the peer dialled, if its key is gone.
+    pub(super) fn close_strangers(&self) {
+        let incoming = self.incoming();
+        if let Some((connection, key)) = &incoming.newest
+            && !self.route.borrow().allows(key)
+        {
+            connection.close(code::NO_MEMBER, b"the key is no member's any more");
+        }
+    }
+
     fn incoming(&self) -> MutexGuard<'_, Incoming> {
         // Each statement leaves it whole.
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,7 +15,7 @@ pub struct Config {
     pub seed: Zeroizing<[u8; 32]>,
     /// The chain; both ends must name the same.
     pub chain: ChainId,
-    /// The member table, with or without this node.
+    /// The first member table, with or without this node.
     pub members: Vec<Member>,
     /// Where to listen; port 0 takes any free port.
     pub listen: SocketAddr,

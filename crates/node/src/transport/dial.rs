@@ -2,12 +2,15 @@
 
 use super::counters::{Refusal, is_logged};
 use super::outbox::Batch;
+use super::table::{Key, Route};
 use super::{Event, Lane, Peer, Shared, frame, tls};
 use quinn::{Connection, ConnectionError, WriteError};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A link that held this long was no accident: the next pause is short again.
@@ -28,17 +31,31 @@ enum Failure {
     Welcome,
 }
 
-/// Keeps a link to the peer for as long as the transport runs.
+/// Keeps a link to the peer for as long as it is a member and the transport runs.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let mut changes = peer.route.subscribe();
     let mut backoff = Backoff::new(shared.limits.redial_min, shared.limits.redial_max);
     loop {
-        let Some(attempt) = attempt(&shared, &peer).await else {
+        let route = changes.borrow_and_update().clone();
+        if route.is_over() {
+            return;
+        }
+        let Some(address) = route.address else {
+            // It may still reach us. The other end of the channel is in the peer, which is here.
+            let _ = changes.changed().await;
+            continue;
+        };
+        let attempt = tokio::select! {
+            attempt = attempt(&shared, &peer, &route.keys, address) => attempt,
+            _ = changes.changed() => continue,
+        };
+        let Some(attempt) = attempt else {
             continue;
         };
         match attempt {
             Ok(connection) => {
                 let since = Instant::now();
-                let reason = serve(&shared, &peer, &connection).await;
+                let reason = serve(&shared, &peer, &connection, address, &mut changes).await;
                 if since.elapsed() >= STABLE {
                     backoff.reset();
                 }
@@ -51,21 +68,27 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
                     },
                 );
             }
-            Err(failure) => note(&shared, &peer, &failure),
+            Err(failure) => note(&shared, &peer, address, &failure),
         }
         let pause = backoff.next();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = peer.wake.notified() => {}
+            _ = changes.changed() => backoff.reset(),
         }
     }
 }
 
 /// One attempt. `None` if it should start over: a peer that reached us is alive, so an attempt
 /// that began before that need not wait until its first packet is repeated.
-async fn attempt(shared: &Shared, peer: &Peer) -> Option<Result<Connection, Failure>> {
+async fn attempt(
+    shared: &Shared,
+    peer: &Peer,
+    keys: &[Key],
+    address: SocketAddr,
+) -> Option<Result<Connection, Failure>> {
     let began = Instant::now();
-    let mut attempt = pin!(connect(shared, peer));
+    let mut attempt = pin!(connect(shared, peer, keys, address));
     loop {
         tokio::select! {
             result = &mut attempt => return Some(result),
@@ -78,15 +101,20 @@ async fn attempt(shared: &Shared, peer: &Peer) -> Option<Result<Connection, Fail
     }
 }
 
-async fn connect(shared: &Shared, peer: &Peer) -> Result<Connection, Failure> {
+async fn connect(
+    shared: &Shared,
+    peer: &Peer,
+    keys: &[Key],
+    address: SocketAddr,
+) -> Result<Connection, Failure> {
     let config = shared
         .tls
-        .client_config(peer.id, peer.key, &shared.refusals, &shared.limits)
+        .client_config(peer.id, keys, &shared.refusals, &shared.limits)
         .map_err(|error| Failure::Local(error.to_string()))?;
     // The name is not sent and not compared; the key is what counts.
     let connecting = shared
         .endpoint
-        .connect_with(config, peer.address, "polity.invalid")
+        .connect_with(config, address, "polity.invalid")
         .map_err(|error| Failure::Local(error.to_string()))?;
     let attempt = async {
         let connection = connecting.await.map_err(Failure::Connection)?;
@@ -112,11 +140,20 @@ async fn welcome(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends until the link breaks, and says why it broke.
-async fn serve(shared: &Shared, peer: &Arc<Peer>, connection: &Connection) -> String {
+/// Sends until the link breaks or no longer fits the member table, and says why it broke.
+async fn serve(
+    shared: &Shared,
+    peer: &Arc<Peer>,
+    connection: &Connection,
+    address: SocketAddr,
+    changes: &mut watch::Receiver<Route>,
+) -> String {
+    let key = tls::proven_key(connection);
+    let fits =
+        |route: &Route| route.address == Some(address) && key.is_some_and(|key| route.allows(&key));
     peer.meters.connects.add(1);
     peer.meters.is_connected.store(true, Ordering::Relaxed);
-    tracing::info!(peer = %peer.id, address = %peer.address, "link is up");
+    tracing::info!(peer = %peer.id, %address, "link is up");
     shared
         .inbox
         .link(peer.id, Event::Connected { peer: peer.id });
@@ -128,7 +165,13 @@ async fn serve(shared: &Shared, peer: &Arc<Peer>, connection: &Connection) -> St
     let mut tick = tokio::time::interval(ROUND_TRIP_INTERVAL);
     let reason = loop {
         tokio::select! {
-            reason = connection.closed() => break reason,
+            reason = connection.closed() => break reason.to_string(),
+            _ = changes.changed() => {
+                if !fits(&changes.borrow_and_update()) {
+                    connection.close(frame::code::MOVED, b"the member table changed");
+                    break "the member table changed".to_owned();
+                }
+            }
             _ = tick.tick() => {
                 let micros = u64::try_from(connection.rtt().as_micros()).unwrap_or(u64::MAX);
                 peer.meters.round_trip_us.store(micros, Ordering::Relaxed);
@@ -138,7 +181,7 @@ async fn serve(shared: &Shared, peer: &Arc<Peer>, connection: &Connection) -> St
     peer.meters.is_connected.store(false, Ordering::Relaxed);
     peer.meters.round_trip_us.store(0, Ordering::Relaxed);
     peer.meters.disconnects.add(1);
-    reason.to_string()
+    reason
 }
 
 /// Moves frames of one lane from the queue into a stream. A stream that the peer stopped is
@@ -178,7 +221,7 @@ async fn write_lane(peer: Arc<Peer>, connection: Connection, lane: Lane) {
 }
 
 /// Counts and logs a failed attempt.
-fn note(shared: &Shared, peer: &Peer, failure: &Failure) {
+fn note(shared: &Shared, peer: &Peer, address: SocketAddr, failure: &Failure) {
     let count = peer.meters.dial_failures.add(1);
     let detail = match failure {
         Failure::Connection(error) => {
@@ -197,7 +240,7 @@ fn note(shared: &Shared, peer: &Peer, failure: &Failure) {
         Failure::Welcome => "the peer speaks another protocol".to_owned(),
     };
     if is_logged(count) {
-        tracing::warn!(peer = %peer.id, address = %peer.address, count, "cannot reach member: {detail}");
+        tracing::warn!(peer = %peer.id, %address, count, "cannot reach member: {detail}");
     }
 }
 
@@ -216,7 +259,9 @@ fn classify(error: &ConnectionError) -> Refusal {
             Some(tls::HANDSHAKE_FAILURE) => Refusal::Incompatible,
             _ => Refusal::Other,
         },
-        ConnectionError::ApplicationClosed(close) if close.error_code == frame::code::CUT_OFF => {
+        ConnectionError::ApplicationClosed(close)
+            if [frame::code::CUT_OFF, frame::code::NO_MEMBER].contains(&close.error_code) =>
+        {
             Refusal::RefusedByPeer
         }
         ConnectionError::VersionMismatch

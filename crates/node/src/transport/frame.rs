@@ -19,6 +19,10 @@ pub(super) mod code {
     pub(crate) const OVERSIZED: VarInt = VarInt::from_u32(4);
     /// The stream is none of ours.
     pub(crate) const UNEXPECTED: VarInt = VarInt::from_u32(5);
+    /// The member table changed: the key is nobody's any more.
+    pub(crate) const NO_MEMBER: VarInt = VarInt::from_u32(6);
+    /// The member table changed: the peer is reached in another way.
+    pub(crate) const MOVED: VarInt = VarInt::from_u32(7);
 }
 
 /// What the accepting side sends when it has accepted.

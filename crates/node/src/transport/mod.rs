@@ -4,7 +4,8 @@
 //!
 //! Every member listens on one UDP port and dials every other member, over QUIC with TLS 1.3. Both
 //! ends prove their Ed25519 key (raw public keys, RFC 7250) during the handshake, and each end knows
-//! from the member table which keys it may meet. The key exchange is X25519MLKEM768 and nothing
+//! from the member table which keys it may meet. The table changes while the transport runs, see
+//! [`Transport::set_members`]. The key exchange is X25519MLKEM768 and nothing
 //! else: all peers are ours. The chain id is part of the application protocol name, so a node of
 //! another chain or fork is refused before it can send a byte.
 //!
@@ -35,6 +36,7 @@
 //! | received and not yet taken, per peer and lane, over all its connections | [`LaneLimits::inbox_bytes_max`] | nothing: that peer's lane waits |
 //! | frame | [`LaneLimits::frame_bytes_max`] | the stream is closed; a peer that repeats is cut off for a while |
 //! | handshakes in progress | [`Limits::handshakes_max`] | the newest is refused, counted |
+//! | members | [`MEMBERS_MAX`] | the table is refused, the one before stays |
 //!
 //! # What it does not promise
 //!
@@ -47,6 +49,8 @@
 //! 1. A frame is delivered only if its sender proved the key of [`Event::Frame`]'s `from`.
 //! 2. No call of [`Transport::send`] waits.
 //! 3. What a peer can make this node hold is bounded, and holding it back does not delay others.
+//! 4. After [`Transport::set_members`] returned, no connection of a key outside the table is taken in,
+//!    and those that were open are closed.
 
 mod accept;
 mod config;
@@ -55,6 +59,7 @@ mod dial;
 mod frame;
 mod inbox;
 mod outbox;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -62,18 +67,21 @@ mod tls;
 pub use config::{Config, LaneLimits, Limits};
 pub use counters::{Counters, LaneCounters, PeerCounters, Refusals};
 pub use inbox::Events;
+pub use table::MEMBERS_MAX;
 
 use counters::{PeerMeters, RefusalMeters};
 use inbox::{Budgets, Inbox};
 use outbox::Outbox;
-use polity_crypto::{PublicKey, Suite};
+use polity_crypto::PublicKey;
 use polity_types::ReplicaId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::Notify;
+use table::{Key, Keys, Route};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// A class of messages with its own stream. The order is the order of precedence.
@@ -123,10 +131,11 @@ impl Lane {
 pub struct Member {
     /// Number in the committee table.
     pub id: ReplicaId,
-    /// Ed25519 key, which the node proves in each handshake.
-    pub key: PublicKey,
-    /// Where the node listens.
-    pub address: SocketAddr,
+    /// Ed25519 keys, of which the node proves one in each handshake: more than one while a key is being
+    /// replaced.
+    pub keys: Vec<PublicKey>,
+    /// Where the node listens. Without it the node is let in and not dialled.
+    pub address: Option<SocketAddr>,
 }
 
 /// Why a transport does not start.
@@ -142,15 +151,18 @@ pub enum TransportError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A member's key is not of the suite that links need.
+    /// A member has no key, or one that is not of the suite that links need.
     #[error("member {0} has no Ed25519 key; links between nodes need one")]
     KeySuite(ReplicaId),
+    /// More members than a table may have.
+    #[error("a table of {0} members is more than the limit of {MEMBERS_MAX}")]
+    TooMany(usize),
     /// Two members share a number or a key.
     #[error("member {0} appears twice in the member table, by number or by key")]
     Duplicate(ReplicaId),
-    /// The table names this node with another key than its own.
+    /// The table gives this node's key to somebody else.
     #[error(
-        "the secret key does not belong to member {0}; check that this is the right data directory"
+        "the secret key of this node is that of member {0}; check that this is the right data directory, and the number after `replica` in node.toml"
     )]
     OwnKey(ReplicaId),
     /// A lane could not hold a single frame.
@@ -222,8 +234,8 @@ impl fmt::Debug for Event {
 /// One other member and everything kept for it.
 struct Peer {
     id: ReplicaId,
-    address: SocketAddr,
-    key: [u8; 32],
+    /// How it is known and reached; its tasks follow the changes.
+    route: watch::Sender<Route>,
     outboxes: [Outbox; 4],
     /// What its frames may take of the inbox, whichever connection brought them.
     budgets: Budgets,
@@ -237,7 +249,8 @@ struct Peer {
 /// What all tasks of one transport share.
 struct Shared {
     limits: Limits,
-    peers: BTreeMap<ReplicaId, Arc<Peer>>,
+    peers: RwLock<BTreeMap<ReplicaId, Arc<Peer>>>,
+    keys: Keys,
     refusals: Arc<RefusalMeters>,
     inbox: Arc<Inbox>,
     endpoint: quinn::Endpoint,
@@ -247,8 +260,11 @@ struct Shared {
 /// The links of this node. Dropping it closes them.
 pub struct Transport {
     shared: Arc<Shared>,
+    own: ReplicaId,
     address: SocketAddr,
-    tasks: Mutex<JoinSet<()>>,
+    runtime: Handle,
+    /// Nothing once the links are closed.
+    tasks: Mutex<Option<JoinSet<()>>>,
 }
 
 impl Transport {
@@ -264,10 +280,11 @@ impl Transport {
         } = config;
         limits.check()?;
         let tls = tls::Identity::new(&seed, chain)?;
-        let peers = peers(own, tls.public_key(), members, &limits)?;
+        // Nobody listens when the table makes no sense.
+        table::routes(own, tls.public_key(), members.clone())?;
         let refusals = Arc::new(RefusalMeters::default());
-        let keys = peers.values().map(|peer| (peer.key, peer.id)).collect();
-        let server = tls.server_config(keys, &refusals, &limits)?;
+        let keys = Keys::default();
+        let server = tls.server_config(&keys, &refusals, &limits)?;
 
         let listen_error = |source| TransportError::Listen {
             address: listen,
@@ -286,7 +303,8 @@ impl Transport {
         let (inbox, events) = inbox::new();
         let shared = Arc::new(Shared {
             limits,
-            peers,
+            peers: RwLock::default(),
+            keys,
             refusals,
             inbox,
             endpoint,
@@ -294,16 +312,54 @@ impl Transport {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(Arc::clone(&shared)));
-        for peer in shared.peers.values() {
-            tasks.spawn(dial::run(Arc::clone(&shared), Arc::clone(peer)));
-        }
-        tracing::info!(%address, replica = %own, peers = shared.peers.len(), "listening for members");
+        tracing::info!(%address, replica = %own, "listening for members");
         let transport = Self {
             shared,
+            own,
             address,
-            tasks: Mutex::new(tasks),
+            runtime: Handle::current(),
+            tasks: Mutex::new(Some(tasks)),
         };
+        transport.set_members(members)?;
         Ok((transport, events))
+    }
+
+    /// Replaces the member table. Peers that stay keep their connections, queues and counters, unless
+    /// the key that a connection proved is gone or the address is another one. Those that are new are
+    /// dialled and let in; those that are gone are disconnected. With an error nothing changes, and
+    /// after the end of the links nothing does.
+    pub fn set_members(&self, members: Vec<Member>) -> Result<(), TransportError> {
+        let shared = &self.shared;
+        let routes = table::routes(self.own, shared.tls.public_key(), members)?;
+        let mut tasks = self.tasks();
+        let Some(tasks) = tasks.as_mut() else {
+            return Ok(());
+        };
+        // Collects what ended; the set would grow otherwise.
+        while tasks.try_join_next().is_some() {}
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        shared.keys.replace(&routes);
+        peers.retain(|id, peer| {
+            let stays = routes.contains_key(id);
+            if !stays {
+                peer.follow(Route::NONE);
+                tracing::info!(peer = %id, "no longer let in");
+            }
+            stays
+        });
+        for (id, route) in routes {
+            if let Some(peer) = peers.get(&id) {
+                peer.follow(route);
+                continue;
+            }
+            let peer = Arc::new(Peer::new(id, route, &shared.limits));
+            tasks.spawn_on(
+                dial::run(Arc::clone(shared), Arc::clone(&peer)),
+                &self.runtime,
+            );
+            peers.insert(id, peer);
+        }
+        Ok(())
     }
 
     /// Where this node listens, with the port that the system gave.
@@ -314,11 +370,8 @@ impl Transport {
     /// Queues a frame for one peer, reachable or not, and returns at once. When the queue of the
     /// peer's lane is full, its oldest frames fall out and are counted.
     pub fn send(&self, to: ReplicaId, lane: Lane, frame: Arc<[u8]>) -> Result<(), SendError> {
-        let peer = self
-            .shared
-            .peers
-            .get(&to)
-            .ok_or(SendError::UnknownPeer(to))?;
+        let peers = self.shared.peers();
+        let peer = peers.get(&to).ok_or(SendError::UnknownPeer(to))?;
         self.check_length(lane, &frame)?;
         peer.queue(lane, frame);
         Ok(())
@@ -327,7 +380,7 @@ impl Transport {
     /// Queues a frame for every other member. The bytes are shared, not copied.
     pub fn broadcast(&self, lane: Lane, frame: &Arc<[u8]>) -> Result<(), SendError> {
         self.check_length(lane, frame)?;
-        for peer in self.shared.peers.values() {
+        for peer in self.shared.peers().values() {
             peer.queue(lane, Arc::clone(frame));
         }
         Ok(())
@@ -338,7 +391,7 @@ impl Transport {
         Counters {
             peers: self
                 .shared
-                .peers
+                .peers()
                 .iter()
                 .map(|(id, peer)| (*id, peer.counters()))
                 .collect(),
@@ -356,12 +409,17 @@ impl Transport {
     }
 
     fn close(&self) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.abort_all();
+        // Dropping the set ends the tasks.
+        drop(self.tasks().take());
         self.shared
             .endpoint
             .close(frame::code::SHUTDOWN, b"the node stops");
         self.shared.inbox.close();
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
+        // Whole between any two statements.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_length(&self, lane: Lane, frame: &[u8]) -> Result<(), SendError> {
@@ -378,7 +436,7 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("address", &self.address)
-            .field("peers", &self.shared.peers.len())
+            .field("peers", &self.shared.peers().len())
             .finish_non_exhaustive()
     }
 }
@@ -389,7 +447,44 @@ impl Drop for Transport {
     }
 }
 
+impl Shared {
+    fn peers(&self) -> RwLockReadGuard<'_, BTreeMap<ReplicaId, Arc<Peer>>> {
+        // Whoever writes leaves it whole.
+        self.peers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The member whose key this is.
+    fn peer_with(&self, key: &Key) -> Option<Arc<Peer>> {
+        let id = self.keys.owner(key)?;
+        self.peers().get(&id).cloned()
+    }
+}
+
 impl Peer {
+    fn new(id: ReplicaId, route: Route, limits: &Limits) -> Self {
+        Self {
+            id,
+            route: watch::Sender::new(route),
+            outboxes: Lane::ALL.map(|lane| Outbox::new(limits.lane(lane))),
+            budgets: Budgets::new(limits),
+            meters: PeerMeters::default(),
+            wake: Notify::new(),
+            incoming: Mutex::default(),
+        }
+    }
+
+    /// Takes another route, and closes what does not fit it any more.
+    fn follow(&self, route: Route) {
+        let is_changed = self.route.send_if_modified(|old| {
+            let is_changed = *old != route;
+            *old = route;
+            is_changed
+        });
+        if is_changed {
+            self.close_strangers();
+        }
+    }
+
     fn queue(&self, lane: Lane, frame: Arc<[u8]>) {
         let dropped = self.outboxes[lane.index()].push(frame);
         self.meters.lane(lane).dropped.add(dropped);
@@ -404,44 +499,4 @@ impl Peer {
         }
         counters
     }
-}
-
-/// Checks the member table and prepares a place for everybody but this node.
-fn peers(
-    own: ReplicaId,
-    own_key: &[u8; 32],
-    members: Vec<Member>,
-    limits: &Limits,
-) -> Result<BTreeMap<ReplicaId, Arc<Peer>>, TransportError> {
-    let mut peers = BTreeMap::new();
-    let mut keys = std::collections::BTreeSet::new();
-    for member in members {
-        let key: [u8; 32] = match (member.key.suite(), member.key.key_bytes().try_into()) {
-            (Suite::Ed25519, Ok(key)) => key,
-            _ => return Err(TransportError::KeySuite(member.id)),
-        };
-        if !keys.insert(key) {
-            return Err(TransportError::Duplicate(member.id));
-        }
-        if (member.id == own) != (&key == own_key) {
-            return Err(TransportError::OwnKey(own));
-        }
-        if member.id == own {
-            continue;
-        }
-        let peer = Arc::new(Peer {
-            id: member.id,
-            address: member.address,
-            key,
-            outboxes: Lane::ALL.map(|lane| Outbox::new(limits.lane(lane))),
-            budgets: Budgets::new(limits),
-            meters: PeerMeters::default(),
-            wake: Notify::new(),
-            incoming: Mutex::default(),
-        });
-        if peers.insert(member.id, peer).is_some() {
-            return Err(TransportError::Duplicate(member.id));
-        }
-    }
-    Ok(peers)
 }

@@ -3,8 +3,8 @@
 
 use super::counters::PeerCounters;
 use super::*;
-use polity_crypto::Signer as _;
 use polity_crypto::ed25519::Ed25519Signer;
+use polity_crypto::{Signer as _, Suite};
 use polity_types::ChainId;
 use quinn::crypto::rustls::QuicClientConfig;
 use rstest::rstest;
@@ -37,8 +37,8 @@ fn free_address() -> SocketAddr {
 fn member(id: ReplicaId, address: SocketAddr) -> Member {
     Member {
         id,
-        key: key(id),
-        address,
+        keys: vec![key(id)],
+        address: Some(address),
     }
 }
 
@@ -62,7 +62,8 @@ fn config(own: ReplicaId, members: &[Member]) -> Config {
         listen: members
             .iter()
             .find(|member| member.id == own)
-            .map_or((Ipv4Addr::LOCALHOST, 0).into(), |member| member.address),
+            .and_then(|member| member.address)
+            .unwrap_or((Ipv4Addr::LOCALHOST, 0).into()),
         limits,
     }
 }
@@ -399,7 +400,7 @@ async fn a_member_with_another_key_than_the_table_says_is_refused() {
     let members = members(2);
     let mut wrong = members.clone();
     // Node a believes that b has the key of c.
-    wrong[1].key = key(C);
+    wrong[1].keys = vec![key(C)];
     let a = Node::start(config(A, &wrong));
     let b = Node::start(config(B, &members));
     a.until(|counters| counters.refusals.wrong_key > 0 && counters.refusals.strangers > 0)
@@ -438,13 +439,13 @@ async fn dial_by_hand(
     let mut identity = tls::Identity::new(&seed(own), CHAIN).unwrap();
     identity.adapt(adapt);
     let refusals = Arc::default();
-    let key = to.key.key_bytes().try_into().unwrap();
+    let key = to.keys[0].key_bytes().try_into().unwrap();
     let config = identity
-        .client_config(to.id, key, &refusals, &Limits::default())
+        .client_config(to.id, &[key], &refusals, &Limits::default())
         .unwrap();
     let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     endpoint
-        .connect_with(config, to.address, "polity.invalid")
+        .connect_with(config, to.address.unwrap(), "polity.invalid")
         .unwrap()
         .await
 }
@@ -479,7 +480,7 @@ async fn a_client_that_shows_no_key_is_refused() {
         .dangerous()
         .with_custom_certificate_verifier(identity.verifier_of(
             A,
-            key(A).key_bytes().try_into().unwrap(),
+            &[key(A).key_bytes().try_into().unwrap()],
             &Arc::default(),
         ))
         .with_no_client_auth();
@@ -487,7 +488,7 @@ async fn a_client_that_shows_no_key_is_refused() {
     let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let connecting = endpoint
-        .connect_with(config, members[0].address, "polity.invalid")
+        .connect_with(config, members[0].address.unwrap(), "polity.invalid")
         .unwrap();
     if let Ok(connection) = connecting.await {
         patiently(connection.closed()).await;
@@ -698,10 +699,12 @@ async fn the_queue_of_a_peer_that_is_down_is_bounded_and_sent_later() {
 }
 
 #[rstest]
-#[case::two_with_one_key(|members: &mut Vec<Member>| members[1].key = key(A))]
+#[case::two_with_one_key(|members: &mut Vec<Member>| members[2].keys = vec![key(B)])]
 #[case::two_with_one_number(|members: &mut Vec<Member>| members[2].id = B)]
-#[case::own_key(|members: &mut Vec<Member>| members[0].key = PublicKey::new(Suite::Ed25519, &[9; 32]).unwrap())]
-#[case::suite(|members: &mut Vec<Member>| members[1].key = PublicKey::new(Suite::Stub, &[9; 32]).unwrap())]
+#[case::own_key(|members: &mut Vec<Member>| members[1].keys = vec![key(A)])]
+#[case::no_key(|members: &mut Vec<Member>| members[1].keys.clear())]
+#[case::suite(|members: &mut Vec<Member>| members[1].keys = vec![PublicKey::new(Suite::Stub, &[9; 32]).unwrap()])]
+#[case::too_many(|members: &mut Vec<Member>| *members = vec![members[0].clone(); 1_025])]
 #[tokio::test]
 async fn refuses_member_tables(#[case] spoil: fn(&mut Vec<Member>)) {
     let mut members = members(3);
@@ -729,6 +732,165 @@ async fn a_taken_port_is_named() {
     let _first = Node::start(config(A, &members));
     let error = Transport::start(config(A, &members)).unwrap_err();
     assert!(
-        matches!(error, TransportError::Listen { address, .. } if address == members[0].address)
+        matches!(error, TransportError::Listen { address, .. } if Some(address) == members[0].address)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go_while_it_runs() {
+    let all = members(3);
+    let two = &all[..2];
+    let mut a = Node::start(config(A, two));
+    let mut b = Node::start(config(B, two));
+    a.connected(B).await;
+    b.connected(A).await;
+    // Node c knows the others, which do not know it yet.
+    let mut c = Node::start(config(C, &all));
+    a.until(|counters| counters.refusals.strangers > 0).await;
+    assert_eq!(
+        a.transport.send(C, Lane::Votes, [].into()),
+        Err(SendError::UnknownPeer(C))
+    );
+    for node in [&a, &b] {
+        node.transport.set_members(all.clone()).unwrap();
+    }
+    a.connected(C).await;
+    b.connected(C).await;
+    c.until(|counters| counters.peers[&A].is_connected && counters.peers[&B].is_connected)
+        .await;
+    a.send(C, Lane::Votes, b"welcome");
+    assert_eq!(c.frame().await, (A, Lane::Votes, b"welcome".to_vec()));
+    c.send(A, Lane::Votes, b"thanks");
+    assert_eq!(a.frame().await, (C, Lane::Votes, b"thanks".to_vec()));
+
+    let refused = c.refusals().refused_by_peer;
+    a.transport.set_members(two.to_vec()).unwrap();
+    assert!(matches!(
+        a.next().await,
+        Event::Disconnected { peer: C, .. }
+    ));
+    assert_eq!(
+        a.transport.send(C, Lane::Votes, [].into()),
+        Err(SendError::UnknownPeer(C))
+    );
+    // It is out in both directions and does not come back in.
+    c.until(|counters| {
+        let link = &counters.peers[&A];
+        let is_out = !link.is_connected && !link.is_connected_to_us;
+        is_out && counters.refusals.refused_by_peer > refused
+    })
+    .await;
+    assert!(c.peer(B).is_connected);
+    // Whoever stayed noticed nothing of it.
+    a.send(B, Lane::Votes, b"still here");
+    assert_eq!(b.frame().await, (A, Lane::Votes, b"still here".to_vec()));
+    assert_eq!((a.peer(B).connects, a.peer(B).disconnects), (1, 0));
+    assert_eq!((b.peer(A).connects, b.peer(A).disconnects), (1, 0));
+    assert!(a.peer(B).is_connected_to_us);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_key_counts_from_then_on_and_both_do_in_between() {
+    let old = members(2);
+    let with_keys = |keys: Vec<PublicKey>| {
+        let mut members = old.clone();
+        members[1].keys = keys;
+        members
+    };
+    // The new key of b is that of nobody so far.
+    let new_key = key(C);
+    let both = with_keys(vec![key(B), new_key.clone()]);
+    let mut a = Node::start(config(A, &old));
+    let mut b = Node::start(config(B, &old));
+    a.connected(B).await;
+    b.connected(A).await;
+    a.transport.set_members(both).unwrap();
+    a.send(B, Lane::Votes, b"same link");
+    assert_eq!(b.frame().await, (A, Lane::Votes, b"same link".to_vec()));
+    assert_eq!(a.peer(B).connects, 1);
+
+    b.transport.shutdown().await;
+    drop(b);
+    assert!(matches!(
+        a.next().await,
+        Event::Disconnected { peer: B, .. }
+    ));
+    let mut b = patiently(async {
+        loop {
+            let config = Config {
+                seed: Zeroizing::new(seed(C)),
+                ..config(B, &old)
+            };
+            match Transport::start(config) {
+                Ok((transport, events)) => return Node { transport, events },
+                Err(TransportError::Listen { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await;
+    a.connected(B).await;
+    b.connected(A).await;
+    a.transport
+        .set_members(with_keys(vec![new_key.clone()]))
+        .unwrap();
+    b.send(A, Lane::Votes, b"new key");
+    assert_eq!(a.frame().await, (B, Lane::Votes, b"new key".to_vec()));
+    assert_eq!((a.peer(B).connects, a.peer(B).disconnects), (2, 1));
+
+    // A table in which it has the old key alone closes both directions.
+    a.transport.set_members(old.clone()).unwrap();
+    assert!(matches!(
+        a.next().await,
+        Event::Disconnected { peer: B, .. }
+    ));
+    a.until(|counters| {
+        !counters.peers[&B].is_connected_to_us
+            && counters.refusals.strangers > 0
+            && counters.refusals.wrong_key > 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_an_address_is_let_in_and_not_dialled() {
+    let members = members(2);
+    let mut without = members.clone();
+    without[1].address = None;
+    let mut a = Node::start(config(A, &without));
+    let mut b = Node::start(config(B, &members));
+    b.connected(A).await;
+    b.send(A, Lane::Votes, b"hello");
+    assert_eq!(a.frame().await, (B, Lane::Votes, b"hello".to_vec()));
+    assert_eq!((a.peer(B).connects, a.peer(B).dial_failures), (0, 0));
+    a.send(B, Lane::Votes, b"later");
+    a.transport.set_members(members).unwrap();
+    a.connected(B).await;
+    assert_eq!(b.frame().await, (A, Lane::Votes, b"later".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_makes_no_sense_changes_nothing() {
+    let members = members(2);
+    let mut a = Node::start(config(A, &members));
+    let mut b = Node::start(config(B, &members));
+    a.connected(B).await;
+    b.connected(A).await;
+    let mut spoilt = members.clone();
+    spoilt.push(Member {
+        id: C,
+        ..members[1].clone()
+    });
+    assert!(matches!(
+        a.transport.set_members(spoilt),
+        Err(TransportError::Duplicate(C))
+    ));
+    a.send(B, Lane::Votes, b"still here");
+    assert_eq!(b.frame().await, (A, Lane::Votes, b"still here".to_vec()));
+    // After the end a table changes nothing either.
+    a.transport.shutdown().await;
+    a.transport.set_members(members).unwrap();
+    assert_eq!(a.events.recv().await, None);
 }

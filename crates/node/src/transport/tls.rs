@@ -5,6 +5,7 @@
 //! that the other end has the secret half.
 
 use super::counters::{Refusal, RefusalMeters, is_logged};
+use super::table::{Key, Keys};
 use super::{Lane, Limits, TransportError};
 use polity_crypto::{Preimage, PublicKey, Suite, domain};
 use polity_types::{ChainId, ReplicaId, Seed, Stream};
@@ -20,7 +21,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme, version,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -83,15 +83,15 @@ impl Identity {
         &self.public
     }
 
-    /// For connections that others dial: any member, and nobody else.
+    /// For connections that others dial: any member, as the table is then, and nobody else.
     pub(super) fn server_config(
         &self,
-        members: BTreeMap<[u8; 32], ReplicaId>,
+        members: &Keys,
         refusals: &Arc<RefusalMeters>,
         limits: &Limits,
     ) -> Result<quinn::ServerConfig, TransportError> {
         let verifier = Arc::new(MemberKeys {
-            allowed: members,
+            allowed: members.clone(),
             refusal: Refusal::Stranger,
             refusals: Arc::clone(refusals),
             provider: Arc::clone(&self.provider),
@@ -114,15 +114,15 @@ impl Identity {
         Ok(config)
     }
 
-    /// For the connection to one member: its key, and no other.
+    /// For the connection to one member: its keys, and no other.
     pub(super) fn client_config(
         &self,
         id: ReplicaId,
-        key: [u8; 32],
+        keys: &[Key],
         refusals: &Arc<RefusalMeters>,
         limits: &Limits,
     ) -> Result<quinn::ClientConfig, TransportError> {
-        let verifier = self.verifier_of(id, key, refusals);
+        let verifier = self.verifier_of(id, keys, refusals);
         let mut tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
@@ -140,15 +140,15 @@ impl Identity {
         Ok(config)
     }
 
-    /// Accepts the key of one member.
+    /// Accepts the keys of one member.
     pub(super) fn verifier_of(
         &self,
         id: ReplicaId,
-        key: [u8; 32],
+        keys: &[Key],
         refusals: &Arc<RefusalMeters>,
     ) -> Arc<dyn ServerCertVerifier> {
         Arc::new(MemberKeys {
-            allowed: [(key, id)].into(),
+            allowed: Keys::of(id, keys),
             refusal: Refusal::WrongKey,
             refusals: Arc::clone(refusals),
             provider: Arc::clone(&self.provider),
@@ -204,10 +204,10 @@ fn parameters(limits: &Limits, streams: u32) -> TransportConfig {
     config
 }
 
-/// Accepts a fixed set of keys.
+/// Accepts the keys of a table.
 #[derive(Debug)]
 struct MemberKeys {
-    allowed: BTreeMap<[u8; 32], ReplicaId>,
+    allowed: Keys,
     /// How a key outside the set is counted.
     refusal: Refusal,
     refusals: Arc<RefusalMeters>,
@@ -221,17 +221,16 @@ impl MemberKeys {
         rest: &[CertificateDer<'_>],
     ) -> Result<(), Error> {
         let key = parse_spki(presented).filter(|_| rest.is_empty());
-        if key.is_some_and(|key| self.allowed.contains_key(&key)) {
+        if key.is_some_and(|key| self.allowed.owner(&key).is_some()) {
             return Ok(());
         }
         let count = self.refusals.count(self.refusal);
         if is_logged(count) {
             let key = key.and_then(|key| PublicKey::new(Suite::Ed25519, &key).ok());
-            let expected = self
-                .allowed
-                .values()
-                .next()
-                .filter(|_| self.allowed.len() == 1);
+            let expected = match self.refusal {
+                Refusal::WrongKey => self.allowed.only_owner(),
+                _ => None,
+            };
             tracing::warn!(
                 presented = key.map(tracing::field::display),
                 expected = expected.map(tracing::field::display),

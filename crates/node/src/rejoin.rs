@@ -1,0 +1,380 @@
+//! Giving up a journal that is lost, older or foreign (FB-15).
+//!
+//! A node that forgot what it signed could sign the contrary. So it never signs with that key again:
+//!
+//! ```text
+//! key, journal, index   ──▶ set-aside-20261124T131201Z/    nothing is deleted
+//! the old public key    ──▶ retired-keys                   with it this node never starts again
+//! a new key, an empty journal, `replica = N` in node.toml
+//! ```
+//!
+//! The node then follows, and votes from the epoch on whose committee has the new key beside its
+//! number; the authority sees to that. A node that joins a federation begins in the same way, with
+//! nothing to set aside.
+//!
+//! The journal comes last: whenever this is interrupted, the node does not start, and doing it again
+//! goes on.
+
+use crate::config::{self, ConfigError, NodeConfig};
+use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, create_private, load_genesis};
+use crate::journal::{self, Journal, JournalError};
+use crate::keys::{KeyFileError, SecretKey};
+use crate::lock::{DirectoryLock, LockError};
+use crate::store;
+use polity_crypto::PublicKey;
+use polity_replica::GenesisError;
+use polity_types::{ReplicaId, Time};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Keys with which this node never signs again, one a line, each with the directory it was set aside
+/// in.
+pub const RETIRED_FILE: &str = "retired-keys";
+
+/// Largest such file that is read, in bytes.
+const RETIRED_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a journal cannot be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum RejoinError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The genesis.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// The node runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The new key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The new journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The system refuses.
+    #[error("cannot use {}: {source}; nothing is lost, do it again", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A node with a new key and an empty journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejoined {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub number: ReplicaId,
+    /// Its new key.
+    pub key: PublicKey,
+    /// Where the old files are, if there were any.
+    pub set_aside: Option<PathBuf>,
+    /// Whether the genesis knows the member.
+    pub is_founder: bool,
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> RejoinError {
+    move |source| RejoinError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Gives up the journal in a data directory, and with it its key. `number` is that of a member that
+/// neither the genesis nor `node.toml` knows. `now` names the directory in which the old files are kept.
+pub fn rejoin(
+    directory: &Path,
+    number: Option<ReplicaId>,
+    now: Time,
+) -> Result<Rejoined, RejoinError> {
+    let config_path = directory.join(config::FILE_NAME);
+    let mut config = NodeConfig::load(&config_path)?;
+    let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
+    config.replica = number.or(config.replica);
+    let number = config.own(&genesis)?;
+    config.replica = Some(number);
+    config.check(&genesis)?;
+    let chain = genesis
+        .chain()
+        .map_err(|error| ConfigError::Genesis(GenesisError::from(error)))?;
+    let lock = DirectoryLock::acquire(directory)?;
+
+    let set_aside = set_aside(directory, now)?;
+    let key = SecretKey::generate()?;
+    key.store(&directory.join(KEY_FILE), &format!("node {}", config.name))?;
+    let text = config::read_text(&config_path, config::FILE_BYTES_MAX)?;
+    replace(&config_path, &with_number(&text, &config, number))?;
+    sync_directory(directory)?;
+    Journal::open_in(&lock, chain.id(), number, |_, _| {})?;
+    sync_directory(directory)?;
+    let is_founder = genesis.members.iter().any(|member| member.id == number);
+    Ok(Rejoined {
+        name: config.name,
+        number,
+        key: key.public_key().clone(),
+        set_aside,
+        is_founder,
+    })
+}
+
+/// Moves what is there of key, journal and index into a directory of its own, and notes the key.
+fn set_aside(directory: &Path, now: Time) -> Result<Option<PathBuf>, RejoinError> {
+    // The journal goes first: without it no node starts.
+    let files = [journal::FILE_NAME, store::FILE_NAME, KEY_FILE];
+    if !files.iter().any(|name| directory.join(name).exists()) {
+        return Ok(None);
+    }
+    let name = format!("set-aside-{}", stamp(now));
+    let mut place = directory.join(&name);
+    let mut number = 1;
+    while place.exists() {
+        number += 1;
+        place = directory.join(format!("{name}-{number}"));
+    }
+    create_private(&place)?;
+    let key_path = directory.join(KEY_FILE);
+    close_to_others(&key_path);
+    // A file that holds no key is none to start with either.
+    if let Ok(key) = SecretKey::load(&key_path) {
+        retire(directory, key.public_key(), &place)?;
+    }
+    for name in files {
+        let path = directory.join(name);
+        if path.exists() {
+            fs::rename(&path, place.join(name)).map_err(io_error(&path))?;
+        }
+    }
+    sync_directory(&place)?;
+    sync_directory(directory)?;
+    Ok(Some(place))
+}
+
+/// A key that others could read is refused, also here, where it is only noted.
+fn close_to_others(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // If it is not there, there is nothing to note.
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Notes, durably, that a key never signs again.
+fn retire(directory: &Path, key: &PublicKey, place: &Path) -> Result<(), RejoinError> {
+    let path = directory.join(RETIRED_FILE);
+    let error = io_error(&path);
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(&error)?;
+    let mut line = String::new();
+    if is_new {
+        line += "# Keys whose journal was given up: this node never signs with them again.\n";
+    }
+    let place = place.file_name().unwrap_or_default().to_string_lossy();
+    line += &format!("{key} {place}\n");
+    file.write_all(line.as_bytes()).map_err(&error)?;
+    file.sync_all().map_err(&error)
+}
+
+/// Where a key was set aside, if it was.
+pub fn retired_with(directory: &Path, key: &PublicKey) -> io::Result<Option<PathBuf>> {
+    let path = directory.join(RETIRED_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = config::read_text(&path, RETIRED_BYTES_MAX).map_err(io::Error::other)?;
+    let key = key.to_string();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    Ok(lines
+        .find(|(retired, _)| *retired == key)
+        .map(|(_, place)| directory.join(place.trim())))
+}
+
+/// The configuration with the number in it. Comments of the operator stay, unless the file is written
+/// in a way that this does not understand.
+fn with_number(text: &str, wanted: &NodeConfig, number: ReplicaId) -> String {
+    let is_wanted = |text: &str| NodeConfig::parse(text).as_ref() == Ok(wanted);
+    if is_wanted(text) {
+        return text.to_owned();
+    }
+    let is_of = |line: &str, field: &str| {
+        let rest = line.trim_start().strip_prefix(field);
+        rest.is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    let mut changed = String::new();
+    for line in text.lines().filter(|line| !is_of(line, "replica")) {
+        changed += line;
+        changed.push('\n');
+        if is_of(line, "name") {
+            changed += &format!("replica = {number}\n");
+        }
+    }
+    if is_wanted(&changed) {
+        changed
+    } else {
+        wanted.to_text()
+    }
+}
+
+/// Writes a file in place of another one: afterwards it is the old or the new one.
+fn replace(path: &Path, text: &str) -> Result<(), RejoinError> {
+    let fresh = path.with_extension("toml.new");
+    let error = io_error(&fresh);
+    let mut file = File::create(&fresh).map_err(&error)?;
+    file.write_all(text.as_bytes()).map_err(&error)?;
+    file.sync_all().map_err(&error)?;
+    drop(file);
+    fs::rename(&fresh, path).map_err(io_error(path))
+}
+
+/// Makes names in a directory durable, where the system can do that.
+fn sync_directory(directory: &Path) -> Result<(), RejoinError> {
+    #[cfg(unix)]
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(io_error(directory))?;
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(())
+}
+
+/// A moment as a part of a file name: `20261124T131201Z`.
+fn stamp(now: Time) -> String {
+    let seconds = now.as_millis() / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their leap day at the end; 719,468 days lie between the first of
+    // March of the year 0 and the Unix epoch.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = 400 * era + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::{Plan, found};
+    use crate::node::{NodeError, Prepared};
+    use crate::scratch::Scratch;
+    use rstest::rstest;
+
+    const NOW: Time = Time::from_millis(1_795_526_321_000);
+
+    fn fresh() -> (Scratch, PathBuf) {
+        let scratch = Scratch::new();
+        let members = ["thor", "sprout", "legion", "platform2"].map(str::to_owned);
+        let plan = Plan::local(members.to_vec(), 7_100, Time::from_millis(1)).unwrap();
+        let founded = found(&scratch.path().join("fed"), &plan).unwrap();
+        let node = founded.nodes[1].clone();
+        (scratch, node)
+    }
+
+    #[rstest]
+    #[case(0, "19700101T000000Z")]
+    #[case(951_782_400_000, "20000229T000000Z")]
+    #[case(1_709_251_199_000, "20240229T235959Z")]
+    #[case(1_735_689_600_000, "20250101T000000Z")]
+    #[case(4_107_542_400_000, "21000301T000000Z")]
+    fn a_moment_has_a_name(#[case] at_ms: u64, #[case] name: &str) {
+        assert_eq!(stamp(Time::from_millis(at_ms)), name);
+    }
+
+    #[test]
+    fn fb_15_the_old_files_are_kept_and_the_old_key_never_starts_again() {
+        let (_scratch, node) = fresh();
+        let old = SecretKey::load(&node.join(KEY_FILE)).unwrap();
+        let journal = fs::read(node.join("journal")).unwrap();
+        let comment = "# the operator's own words\n";
+        let text = fs::read_to_string(node.join(config::FILE_NAME)).unwrap();
+        fs::write(node.join(config::FILE_NAME), format!("{comment}{text}")).unwrap();
+
+        let rejoined = rejoin(&node, None, NOW).unwrap();
+        assert_eq!(rejoined.number, ReplicaId::new(1));
+        assert!(rejoined.is_founder);
+        assert_ne!(rejoined.key, *old.public_key());
+        let place = rejoined.set_aside.unwrap();
+        assert_eq!(fs::read(place.join("journal")).unwrap(), journal);
+        let kept = SecretKey::load(&place.join(KEY_FILE)).unwrap();
+        assert_eq!(kept.public_key(), old.public_key());
+        let text = fs::read_to_string(node.join(config::FILE_NAME)).unwrap();
+        assert!(text.starts_with(comment) && text.contains("\nreplica = 1\n"));
+        let prepared = Prepared::open(&node).unwrap();
+        assert_eq!(prepared.config().replica, Some(rejoined.number));
+        // Nobody gives a journal up under a node that runs.
+        assert!(matches!(
+            rejoin(&node, None, NOW),
+            Err(RejoinError::Lock(_))
+        ));
+        drop(prepared);
+
+        fs::remove_file(node.join(KEY_FILE)).unwrap();
+        old.store(&node.join(KEY_FILE), "a test").unwrap();
+        let error = Prepared::open(&node).unwrap_err();
+        assert!(
+            matches!(&error, NodeError::RetiredKey(found) if *found == place),
+            "{error}"
+        );
+        // A second time in the same second, and wherever the first one was interrupted.
+        for missing in ["journal", "key"] {
+            fs::remove_file(node.join(missing)).unwrap();
+            let again = rejoin(&node, None, NOW).unwrap();
+            assert_ne!(again.set_aside, Some(place.clone()));
+            drop(Prepared::open(&node).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_node_that_joins_has_nothing_to_set_aside() {
+        let (scratch, founder) = fresh();
+        let node = scratch.path().join("frey");
+        fs::create_dir(&node).unwrap();
+        fs::copy(founder.join(GENESIS_FILE), node.join(GENESIS_FILE)).unwrap();
+        let mut config = NodeConfig::load(&founder.join(config::FILE_NAME)).unwrap();
+        config.name = "frey".to_owned();
+        fs::write(node.join(config::FILE_NAME), config.to_text()).unwrap();
+        assert!(matches!(
+            rejoin(&node, None, NOW),
+            Err(RejoinError::Config(_))
+        ));
+        let joined = rejoin(&node, Some(ReplicaId::new(4)), NOW).unwrap();
+        assert_eq!((joined.set_aside, joined.is_founder), (None, false));
+        drop(Prepared::open(&node).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_written_otherwise_gets_the_number_too() {
+        let (_scratch, node) = fresh();
+        let mut config = NodeConfig::load(&node.join(config::FILE_NAME)).unwrap();
+        config.replica = Some(ReplicaId::new(1));
+        let text = config.to_text();
+        for odd in [
+            text.replace("name = \"sprout\"", "\"name\" = \"sprout\""),
+            text.replace("replica = 1\n", ""),
+            text.replace("replica = 1", "replica = 7"),
+        ] {
+            let changed = with_number(&odd, &config, ReplicaId::new(1));
+            assert_eq!(NodeConfig::parse(&changed), Ok(config.clone()));
+        }
+    }
+}

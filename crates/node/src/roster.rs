@@ -1,0 +1,285 @@
+//! Whom this node lets in and dials, epoch by epoch (FB-17).
+//!
+//! ```text
+//!            members of the epoch before   late votes, and those who fetch blocks
+//! let in  =  members of the present one    whoever votes
+//!            members of the next one       who joins, and catches up before its epoch
+//! ```
+//!
+//! A member whose key is replaced is let in with both keys as long as both stand in one of these
+//! tables. If two members claim one key, the present epoch decides whose it is, then the next one.
+//!
+//! Where members listen is no part of the chain: `[network.peers]` of `node.toml` says it, by name. The
+//! file is read again whenever the committee changes or an epoch begins, so that an operator can add
+//! a line without stopping the node.
+
+use crate::admission::Admission;
+use crate::config::{NodeConfig, Peers};
+use crate::host::NodeReplica;
+use crate::links::Links;
+use crate::transport::{Member, Transport};
+use polity_crypto::PublicKey;
+use polity_replica::GenesisMember;
+use polity_types::{Epoch, ReplicaId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a roster keeps in step with the committees.
+#[derive(Debug)]
+pub struct InStep {
+    /// The connections.
+    pub transport: Arc<Transport>,
+    /// Which members can be reached.
+    pub links: Arc<Links>,
+    /// Whose transactions are taken.
+    pub admission: Arc<Admission>,
+}
+
+/// Keeps links and budgets in step with the committees.
+#[derive(Debug)]
+pub struct Roster {
+    own: ReplicaId,
+    key: PublicKey,
+    /// Where `node.toml` is.
+    config: PathBuf,
+    /// What it said about addresses when it was read last.
+    peers: Peers,
+    in_step: InStep,
+    /// The epoch of the next height and how many changes waited, when this looked last: as long as both
+    /// stay, nobody comes or goes.
+    seen: (Epoch, usize),
+    votes: Option<bool>,
+}
+
+impl Roster {
+    /// The roster of a node with this number and this key. What it keeps in step knows the committees of
+    /// `replica` already. `config` is its `node.toml`, which says `peers`.
+    pub fn new(
+        own: ReplicaId,
+        key: PublicKey,
+        config: PathBuf,
+        peers: Peers,
+        in_step: InStep,
+        replica: &NodeReplica,
+    ) -> Self {
+        let mut roster = Self {
+            own,
+            key,
+            config,
+            peers,
+            in_step,
+            seen: position(replica),
+            votes: None,
+        };
+        roster.say(replica);
+        roster
+    }
+
+    /// Looks at the replica after blocks were applied, and does something if the committee changed.
+    pub fn follow(&mut self, replica: &NodeReplica) {
+        let now = position(replica);
+        if self.seen == now {
+            return;
+        }
+        self.seen = now;
+        match NodeConfig::load(&self.config) {
+            Ok(config) => self.peers = config.network.peers,
+            Err(error) => {
+                tracing::warn!(%error, "the addresses of members stay as they were read before");
+            }
+        }
+        let members = members(self.own, &self.key, replica, &self.peers);
+        let ids: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
+        self.in_step.admission.set_members(&ids);
+        if let Err(error) = self.in_step.transport.set_members(members) {
+            tracing::error!(%error, "the links stay as they were");
+        }
+        self.in_step.links.follow(replica);
+        self.say(replica);
+    }
+
+    /// Says in the log whether this node votes, when that changes.
+    fn say(&mut self, replica: &NodeReplica) {
+        let votes = replica.machine().has_vote();
+        if self.votes == Some(votes) {
+            return;
+        }
+        let before = self.votes.replace(votes);
+        let (epoch, height) = (epoch(replica), replica.tip().parent.height.next());
+        match (before, votes) {
+            (None, true) => {}
+            (_, true) => {
+                tracing::info!(replica = %self.own, %epoch, %height, "this node votes from here on");
+            }
+            (_, false) => {
+                tracing::warn!(
+                    replica = %self.own, key = %self.key, %epoch, %height,
+                    "this node follows and does not vote: the committee of this epoch does not have its key beside its number. It votes from the epoch on in which it has; the authority sees to that with `polity committee set`"
+                );
+            }
+        }
+    }
+}
+
+/// The epoch of the next height, and how many changes wait for the one after.
+fn position(replica: &NodeReplica) -> (Epoch, usize) {
+    let changes = replica.ledger().committee_changes().len();
+    (epoch(replica), changes)
+}
+
+/// The epoch of the next height.
+fn epoch(replica: &NodeReplica) -> Epoch {
+    let height = replica.tip().parent.height.next();
+    replica.chain().epoch(height)
+}
+
+/// Whom the replica's committees let in, with their names: the present epoch first.
+fn known(replica: &NodeReplica) -> impl Iterator<Item = GenesisMember> {
+    let next = replica.next_members();
+    let all = [replica.members(), next.as_slice(), replica.past_members()].concat();
+    all.into_iter()
+}
+
+/// Names by number; the present epoch decides.
+pub(crate) fn names(replica: &NodeReplica) -> BTreeMap<ReplicaId, String> {
+    let mut names = BTreeMap::new();
+    for member in known(replica) {
+        names.entry(member.id).or_insert(member.name);
+    }
+    names
+}
+
+/// Everybody but this node, as the links need to know them. What is missing is logged.
+pub fn members(
+    own: ReplicaId,
+    own_key: &PublicKey,
+    replica: &NodeReplica,
+    peers: &Peers,
+) -> Vec<Member> {
+    if let Some(other) = known(replica).find(|member| member.id != own && member.key == *own_key) {
+        tracing::warn!(
+            replica = %own, member = %other.id,
+            "the key of this node is that of another member: check `replica` in node.toml, and that this is the right data directory"
+        );
+    }
+    let members = table(own, own_key, known(replica), peers);
+    let names = names(replica);
+    for member in members.iter().filter(|member| member.address.is_none()) {
+        let name = names.get(&member.id).map_or("?", String::as_str);
+        tracing::warn!(
+            peer = %member.id,
+            "`network.peers` of node.toml does not say where member {name:?} listens, so it is let in and not dialled: add the line `{name:?} = \"ADDRESS:PORT\"`; the file is read again when the committee changes, when an epoch begins and when the node starts"
+        );
+    }
+    members
+}
+
+/// The table of these members without this node and without its key. Who comes first decides whose a
+/// key is, and where a member with several names listens.
+fn table(
+    own: ReplicaId,
+    own_key: &PublicKey,
+    known: impl Iterator<Item = GenesisMember>,
+    peers: &Peers,
+) -> Vec<Member> {
+    let mut owners: BTreeMap<PublicKey, ReplicaId> = BTreeMap::new();
+    let mut members: BTreeMap<ReplicaId, Member> = BTreeMap::new();
+    for GenesisMember { id, name, key, .. } in known {
+        let is_this_node = id == own || key == *own_key;
+        if is_this_node || *owners.entry(key.clone()).or_insert(id) != id {
+            continue;
+        }
+        let member = members.entry(id).or_insert_with(|| Member {
+            id,
+            keys: Vec::new(),
+            address: None,
+        });
+        if !member.keys.contains(&key) {
+            member.keys.push(key);
+        }
+        member.address = member.address.or_else(|| peers.get(&name).copied());
+    }
+    members.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polity_crypto::Signer as _;
+    use polity_crypto::ed25519::Ed25519Signer;
+    use polity_types::Weight;
+
+    fn key(number: u8) -> PublicKey {
+        Ed25519Signer::from_seed(&[number; 32]).public_key().clone()
+    }
+
+    fn member(id: u32, name: &str, key_number: u8) -> GenesisMember {
+        GenesisMember {
+            id: ReplicaId::new(id),
+            name: name.to_owned(),
+            key: key(key_number),
+            weight: Weight::new(1),
+            fee_account: "fees@thor".parse().unwrap(),
+        }
+    }
+
+    /// Numbers, numbers of keys and ports of a table, as seen by node 0 with key 0.
+    fn check(known: &[GenesisMember], expected: &[(u32, &[u8], Option<u16>)]) {
+        let peers: Peers = [("sprout", 1), ("legion", 2), ("frey", 4)]
+            .map(|(name, port)| (name.to_owned(), ([127, 0, 0, 1], port).into()))
+            .into();
+        let own = ReplicaId::new(0);
+        let found = table(own, &key(0), known.iter().cloned(), &peers);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|member| (member.id.get(), member.keys, member.address))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(id, keys, port)| {
+                let keys: Vec<PublicKey> = keys.iter().copied().map(key).collect();
+                let address = port.map(|port| ([127, 0, 0, 1], port).into());
+                (*id, keys, address)
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn fb_17_three_epochs_are_let_in_with_their_keys() {
+        let present = [member(0, "thor", 0), member(1, "sprout", 1)];
+        let next = [member(1, "sprout", 11), member(4, "frey", 4)];
+        let past = [member(1, "sprout", 1), member(2, "legion", 2)];
+        check(
+            &[&present[..], &next, &past].concat(),
+            &[
+                (1, &[1, 11], Some(1)),
+                (2, &[2], Some(2)),
+                (4, &[4], Some(4)),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_present_decides_whose_a_key_is_and_a_name_of_either_epoch_finds_the_address() {
+        let present = [member(1, "loki", 1), member(3, "platform2", 3)];
+        let next = [member(1, "legion", 1), member(4, "frey", 3)];
+        check(
+            &[present, next].concat(),
+            &[(1, &[1], Some(2)), (3, &[3], None)],
+        );
+    }
+
+    #[test]
+    fn this_node_is_left_out_by_number_and_by_key() {
+        check(
+            &[
+                member(0, "thor", 9),
+                member(1, "sprout", 0),
+                member(2, "legion", 2),
+            ],
+            &[(2, &[2], Some(2))],
+        );
+    }
+}
