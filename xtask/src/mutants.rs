@@ -459,6 +459,22 @@ mod tests {
         assert_eq!(mutants[1].parts[0].new, "");
     }
 
+    /// Guards are rewritten now and then; the lists have to follow at once.
+    #[test]
+    fn every_listed_text_stands_in_one_place_of_the_source() {
+        let mutants = load().unwrap_or_else(|_| panic!("the lists cannot be read"));
+        assert!(mutants.len() >= 30);
+        let problems = match mutated(&mutants) {
+            Ok(files) => {
+                assert!(!files.is_empty());
+                return;
+            }
+            Err(Failure::Wrong(problem)) => problem,
+            Err(_) => "another failure".to_owned(),
+        };
+        panic!("{problems}");
+    }
+
     #[test]
     fn refuses_lists_in_a_sentence() {
         let refused = |text: &str| parse(text).unwrap_err();
