@@ -173,7 +173,7 @@ impl Refusal {
             Self::Incompatible => "the other end offers no X25519MLKEM768 or no raw public key",
             Self::Busy => "too many handshakes are in progress",
             Self::RefusedByPeer => {
-                "the member refused our key; check that both have the same member table"
+                "the member refused our key; this node may not be in the committee any more, or not yet, or with another key (`polity committee show`)"
             }
             Self::Other => "the handshake failed",
         }
