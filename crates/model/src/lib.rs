@@ -64,6 +64,10 @@
 //! are left out: a vote that was counted completed its quorum, and has no further effect. Redelivery is no
 //! step for the same reason.
 //!
+//! The steps assume nothing of the protocol's silence. Proposals of every view and quorums of PREPAREs arrive
+//! wherever a replica stands, after it left the view, voted or decided; a step in which it stores and sends
+//! nothing leads back to the same state.
+//!
 //! **This argument is tested.** With [`Grain::Message`] a step is one message, and two states are equal only
 //! if the engines are equal in everything they remember of the height. [`compare`] exhausts both searches and
 //! compares all that the replicas can have said and decided together; [`compare_walks`] does so along

@@ -1,7 +1,9 @@
 //! Searches the states of a small committee and says what it found.
 
 use clap::Parser;
-use polity_model::{Ending, Fault, Grain, Limits, Report, Scenario, Seat, compare, run};
+use polity_model::{
+    Ending, Fault, Grain, Limits, Report, Scenario, Seat, compare, compare_walks, run,
+};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,9 @@ struct Arguments {
     /// Search with single messages too, and compare what the replicas said and decided.
     #[arg(long, conflicts_with = "single_messages")]
     compare: bool,
+    /// With `--compare`: take so many random walks of single messages instead of exhausting them.
+    #[arg(long, requires = "compare")]
+    walks: Option<u64>,
     /// Show a path to every property that some state has to show.
     #[arg(long)]
     paths: bool,
@@ -115,7 +120,10 @@ fn main() -> ExitCode {
             scenario.grain,
         );
         if arguments.compare {
-            let comparison = compare(scenario);
+            let comparison = match arguments.walks {
+                Some(walks) => compare_walks(scenario, 1, walks, 200),
+                None => compare(scenario),
+            };
             println!("  {comparison:?}");
             has_failed |= comparison.lost + comparison.invented > 0;
             continue;

@@ -2,8 +2,8 @@
 
 use crate::scenario::Scenario;
 use crate::search::{AGREEMENT, Search};
-use stateright::{Checker as _, Expectation, HasDiscoveries, Model as _};
-use std::sync::atomic::Ordering;
+use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long and how large a search may become.
@@ -103,12 +103,7 @@ impl Report {
 }
 
 /// Searches one scenario. `progress` is told now and then how many states were visited.
-pub fn run(
-    scenario: Scenario,
-    limits: &Limits,
-    mut progress: impl FnMut(usize, Duration),
-) -> Report {
-    let started = Instant::now();
+pub fn run(scenario: Scenario, limits: &Limits, progress: impl FnMut(usize, Duration)) -> Report {
     let search = Search::new(scenario);
     let stopper = search.stopper();
     let until = if limits.is_for_a_fork {
@@ -116,11 +111,24 @@ pub fn run(
     } else {
         HasDiscoveries::AnyFailures
     };
-    let checker = search
-        .checker()
-        .threads(limits.threads)
-        .finish_when(until)
-        .spawn_bfs();
+    let builder = search.checker().threads(limits.threads).finish_when(until);
+    if limits.is_for_a_fork {
+        // Forks are deep and many: depth first finds one long before all shorter paths are walked.
+        watch(builder.spawn_dfs(), scenario, limits, &stopper, progress)
+    } else {
+        watch(builder.spawn_bfs(), scenario, limits, &stopper, progress)
+    }
+}
+
+/// Waits for a search, stops it at a limit, and reports.
+fn watch(
+    checker: impl Checker<Search>,
+    scenario: Scenario,
+    limits: &Limits,
+    stopper: &AtomicBool,
+    mut progress: impl FnMut(usize, Duration),
+) -> Report {
+    let started = Instant::now();
     let mut limit = None;
     let mut memory_bytes = None;
     let mut shown = started;

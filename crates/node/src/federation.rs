@@ -319,10 +319,10 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         write(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
         let config = node_config(plan, index);
-        let own = config.check(&genesis)?;
+        config.check(&genesis)?;
         write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
-        create_journal(&node, &genesis, own)?;
+        create_journal(&node, &genesis, node_keys[index].public_key())?;
         nodes.push(node);
     }
     Ok(Founded {
@@ -473,12 +473,16 @@ pub fn nodes_in(directory: &Path) -> Result<Vec<PathBuf>, FederationError> {
 }
 
 /// Begins the journal of a new node, so that a missing one can only be a lost one.
-fn create_journal(node: &Path, genesis: &Genesis, own: ReplicaId) -> Result<(), FederationError> {
+fn create_journal(
+    node: &Path,
+    genesis: &Genesis,
+    key: &polity_crypto::PublicKey,
+) -> Result<(), FederationError> {
     let lock = DirectoryLock::acquire(node)?;
     let chain = genesis
         .chain()
         .map_err(polity_replica::GenesisError::from)?;
-    Journal::open_in(&lock, chain.id(), own, |_, _| {})?;
+    Journal::open_in(&lock, chain.id(), &key.fingerprint(), |_, _| {})?;
     Ok(())
 }
 

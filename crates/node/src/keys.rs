@@ -45,6 +45,17 @@ pub enum KeyFileError {
     Randomness(getrandom::Error),
 }
 
+impl KeyFileError {
+    /// Whether the file is missing or holds no key, so that nobody can sign with it.
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Format(_) => true,
+            Self::Permissions(_) | Self::Randomness(_) => false,
+        }
+    }
+}
+
 /// A secret Ed25519 key. Its bytes are wiped when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey {

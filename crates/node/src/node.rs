@@ -57,7 +57,7 @@ pub enum NodeError {
     },
     /// The key was given up.
     #[error(
-        "`{KEY_FILE}` is the key that was set aside in {}: nobody knows any more what was signed with it, so it must never sign again; put back the key that took its place, or run `polity rejoin` on the data directory",
+        "`{KEY_FILE}` is the key that was set aside in {}: nobody knows any more what was signed with it, so it must never sign again; put back the key, journal and index that took its place, or run `polity rejoin` on the data directory",
         .0.display()
     )]
     RetiredKey(PathBuf),
@@ -115,6 +115,8 @@ impl Prepared {
     pub fn open(directory: &Path) -> Result<Self, NodeError> {
         let config = NodeConfig::load(&directory.join(config::FILE_NAME))?;
         let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
+        // Before the key is read: it may be given up just now.
+        let lock = DirectoryLock::acquire(directory)?;
         let own = config.check(&genesis)?;
         let key = SecretKey::load(&directory.join(KEY_FILE))?;
         // Who says its number may have a key that only the chain knows, or nobody yet.
@@ -132,7 +134,6 @@ impl Prepared {
         let chain = genesis
             .chain()
             .map_err(|error| ConfigError::Genesis(error.into()))?;
-        let lock = DirectoryLock::acquire(directory)?;
         Ok(Self {
             lock,
             config,

@@ -93,6 +93,9 @@ pub fn rejoin(
     now: Time,
 ) -> Result<Rejoined, RejoinError> {
     let config_path = directory.join(config::FILE_NAME);
+    NodeConfig::load(&config_path)?;
+    // From here on nobody starts the node with what is about to be given up.
+    let lock = DirectoryLock::acquire(directory)?;
     let mut config = NodeConfig::load(&config_path)?;
     let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
     config.replica = number.or(config.replica);
@@ -102,7 +105,6 @@ pub fn rejoin(
     let chain = genesis
         .chain()
         .map_err(|error| ConfigError::Genesis(GenesisError::from(error)))?;
-    let lock = DirectoryLock::acquire(directory)?;
 
     let set_aside = set_aside(directory, now)?;
     let key = SecretKey::generate()?;
@@ -110,7 +112,12 @@ pub fn rejoin(
     let text = config::read_text(&config_path, config::FILE_BYTES_MAX)?;
     replace(&config_path, &with_number(&text, &config, number))?;
     sync_directory(directory)?;
-    Journal::open_in(&lock, chain.id(), number, |_, _| {})?;
+    Journal::open_in(
+        &lock,
+        chain.id(),
+        &key.public_key().fingerprint(),
+        |_, _| {},
+    )?;
     sync_directory(directory)?;
     let is_founder = genesis.members.iter().any(|member| member.id == number);
     Ok(Rejoined {
@@ -139,9 +146,12 @@ fn set_aside(directory: &Path, now: Time) -> Result<Option<PathBuf>, RejoinError
     create_private(&place)?;
     let key_path = directory.join(KEY_FILE);
     close_to_others(&key_path);
-    // A file that holds no key is none to start with either.
-    if let Ok(key) = SecretKey::load(&key_path) {
-        retire(directory, key.public_key(), &place)?;
+    // A file that is missing or holds no key is none to start with either, and a journal takes no other
+    // key than its own. What cannot be read for another reason may be one.
+    match SecretKey::load(&key_path) {
+        Ok(key) => retire(directory, key.public_key(), &place)?,
+        Err(error) if error.is_unusable() => {}
+        Err(error) => return Err(error.into()),
     }
     for name in files {
         let path = directory.join(name);

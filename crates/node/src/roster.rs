@@ -6,8 +6,8 @@
 //!            members of the next one       who joins, and catches up before its epoch
 //! ```
 //!
-//! A member whose key is replaced is let in with both keys as long as both stand in one of these
-//! tables. If two members claim one key, the present epoch decides whose it is, then the next one.
+//! A member whose key is replaced is let in with both keys until the new one counts, and then with that
+//! one alone. If two members claim one key, the present epoch decides whose it is, then the next one.
 //!
 //! Where members listen is no part of the chain: `[network.peers]` of `node.toml` says it, by name. The
 //! file is read again whenever the committee changes or an epoch begins, so that an operator can add
@@ -137,8 +137,17 @@ fn epoch(replica: &NodeReplica) -> Epoch {
 /// Whom the replica's committees let in, with their names: the present epoch first.
 fn known(replica: &NodeReplica) -> impl Iterator<Item = GenesisMember> {
     let next = replica.next_members();
-    let all = [replica.members(), next.as_slice(), replica.past_members()].concat();
-    all.into_iter()
+    let past = gone(replica.members(), replica.past_members());
+    [replica.members(), next.as_slice(), past.as_slice()]
+        .concat()
+        .into_iter()
+}
+
+/// Members of the past whose number nobody has now. A key that was replaced is let in no more: whoever
+/// has it, a thief perhaps, could get in the way of the one that took its place.
+fn gone(present: &[GenesisMember], past: &[GenesisMember]) -> Vec<GenesisMember> {
+    let is_gone = |member: &&GenesisMember| present.iter().all(|now| now.id != member.id);
+    past.iter().filter(is_gone).cloned().collect()
 }
 
 /// Names by number; the present epoch decides.
@@ -259,6 +268,17 @@ mod tests {
                 (4, &[4], Some(4)),
             ],
         );
+    }
+
+    #[test]
+    fn fb_17_a_replaced_key_is_let_in_no_more() {
+        let present = [member(1, "sprout", 11), member(2, "frey", 4)];
+        let past = [
+            member(1, "sprout", 1),
+            member(2, "legion", 2),
+            member(3, "platform2", 3),
+        ];
+        assert_eq!(gone(&present, &past), [member(3, "platform2", 3)]);
     }
 
     #[test]

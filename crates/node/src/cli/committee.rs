@@ -66,6 +66,9 @@ struct Show {
 struct Set {
     /// Name of the member
     name: String,
+    /// The number is another member's, whose place it takes
+    #[arg(long)]
+    replace: bool,
     /// Its key: ed25519:HEX, 64 hexadecimal digits, or a key file; a member that is there keeps its own
     #[arg(long, value_name = "FILE|HEX")]
     key: Option<String>,
@@ -164,6 +167,16 @@ fn set(options: &Set, output: Output) -> Result<(), Failure> {
         Some(number) => member.id == number,
         None => member.name == options.name,
     });
+    let present = committee
+        .next
+        .iter()
+        .find(|member| Some(member.id) == number);
+    if let Some(other) = present.filter(|other| other.name != options.name && !options.replace) {
+        return Err(Failure::usage(format!(
+            "number {} is that of {}, which would lose its vote: choose another number, or say --replace if {} takes its place",
+            other.id, other.name, options.name
+        )));
+    }
     let missing = |field: &str| {
         let highest = committee.next.iter().map(|member| member.id.get()).max();
         Failure::usage(format!(

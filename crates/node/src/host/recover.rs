@@ -4,8 +4,8 @@ use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
 use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
-use polity_crypto::Sha256Digest;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
+use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::{
     Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
@@ -116,7 +116,8 @@ pub fn recover<F: FileLayer>(
         Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
         result => result?,
     };
-    reader.check_owner(basis.own)?;
+    let keys = basis.signers.iter();
+    reader.check_owner(keys.map(|signer| signer.public_key().fingerprint()))?;
     // What a killed process left with the system alone must not vanish when the index already names
     // it.
     reader.sync()?;

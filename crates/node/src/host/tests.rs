@@ -85,6 +85,11 @@ impl Story {
         .unwrap()
     }
 
+    /// Fingerprint of the first replica's key.
+    fn own_key(&self) -> Sha256Digest {
+        self.keys[0].public_key().fingerprint()
+    }
+
     fn transfer(&self, nonce: u64) -> Verified {
         self.transfer_of(1, nonce)
     }
@@ -319,7 +324,9 @@ impl FileLayer for MemoryFile {
 
 fn open(story: &Story, file: MemoryFile) -> Journal<MemoryFile> {
     let chain = story.founded.genesis.chain().unwrap().id();
-    Journal::open(file, chain, OWN, |_, _| {}).unwrap().0
+    Journal::open(file, chain, &story.own_key(), |_, _| {})
+        .unwrap()
+        .0
 }
 
 /// The bytes of an empty journal, as `init` leaves it.
@@ -380,7 +387,7 @@ fn the_host_gives_the_effects_of_a_bare_replica() {
         Journal::open(
             file.after_crash(Loss::Everything),
             chain,
-            OWN,
+            &story.own_key(),
             |_, payload| {
                 let record: Record = wire::decode(payload, 1 << 24).unwrap();
                 records.push(Effect::Persist(record));
@@ -639,7 +646,7 @@ impl Lived {
         let file = self.file.after_crash(Loss::Nothing);
         let bytes = file.0.borrow().durable.clone();
         let mut records = Vec::new();
-        Journal::open(file, chain, OWN, |offset, payload| {
+        Journal::open(file, chain, &story.own_key(), |offset, payload| {
             records.push((offset, wire::decode(payload, 1 << 24).unwrap()));
         })
         .unwrap();
@@ -677,7 +684,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     )
     .unwrap();
     let file = lived.file.after_crash(Loss::Nothing);
-    Journal::open(file, chain.id(), OWN, |_, payload| {
+    Journal::open(file, chain.id(), &story.own_key(), |_, payload| {
         restorer
             .record(wire::decode(payload, 1 << 24).unwrap())
             .unwrap();
@@ -789,7 +796,7 @@ fn fb_15_the_journal_of_another_member_is_refused() {
     let result = recover(file, &index, basis);
     assert!(matches!(
         result,
-        Err(RecoverError::Journal(JournalError::OtherMember { .. }))
+        Err(RecoverError::Journal(JournalError::OtherKey(_)))
     ));
 }
 

@@ -1,23 +1,25 @@
 //! Bytes of a journal.
 //!
 //! ```text
-//! header  magic 8 | version u32 | replica u32 | chain 32 | salt 16 | checksum 8        72 bytes
+//! header  magic 8 | version u32 | zero u32 | chain 32 | key 32 | salt 16 | checksum 8   104 bytes
 //! record  length u32 | pending u32 | sequence u64 | checksum 8 | payload       24 + length
 //! ```
 //!
-//! Numbers are little-endian. Checksums are the first 8 bytes of BLAKE3. That of a record covers the
+//! The key is the fingerprint of the one that signed what is in the journal. Numbers are little-endian. Checksums are the first 8 bytes of BLAKE3. That of a record covers the
 //! salt, both numbers and the payload with its length; the salt is random for each file, so neither
 //! a record of another file nor bytes that a peer placed inside a payload can pass as a record.
 
 use super::JournalError;
-use polity_crypto::{Preimage, domain};
-use polity_types::{ChainId, ReplicaId};
+use polity_crypto::{Preimage, Sha256Digest, domain};
+use polity_types::ChainId;
 
 const MAGIC: [u8; 8] = *b"POLITYJ\0";
 const VERSION: u32 = 1;
 
 /// Bytes before the first record.
-pub(super) const HEADER_BYTES: usize = 72;
+pub(super) const HEADER_BYTES: usize = 104;
+/// Bytes of the header that its checksum covers.
+const CHECKED: usize = HEADER_BYTES - 8;
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 
@@ -27,15 +29,19 @@ pub const SALT_BYTES: usize = 16;
 /// Makes records of one file unlike those of any other.
 pub(super) type Salt = [u8; SALT_BYTES];
 
-pub(super) fn encode_header(chain: ChainId, owner: ReplicaId, salt: &Salt) -> [u8; HEADER_BYTES] {
+pub(super) fn encode_header(
+    chain: ChainId,
+    owner: &Sha256Digest,
+    salt: &Salt,
+) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    out[12..16].copy_from_slice(&owner.get().to_le_bytes());
     out[16..48].copy_from_slice(chain.as_bytes());
-    out[48..64].copy_from_slice(salt);
+    out[48..80].copy_from_slice(owner.as_bytes());
+    out[80..CHECKED].copy_from_slice(salt);
     let checksum = header_checksum(&out);
-    out[64..].copy_from_slice(&checksum);
+    out[CHECKED..].copy_from_slice(&checksum);
     out
 }
 
@@ -43,11 +49,11 @@ pub(super) fn encode_header(chain: ChainId, owner: ReplicaId, salt: &Salt) -> [u
 pub(super) fn decode_header(
     bytes: &[u8; HEADER_BYTES],
     chain: ChainId,
-) -> Result<(ReplicaId, Salt), JournalError> {
+) -> Result<(Sha256Digest, Salt), JournalError> {
     if bytes[..8] != MAGIC {
         return Err(JournalError::NotAJournal);
     }
-    if bytes[64..] != header_checksum(bytes) {
+    if bytes[CHECKED..] != header_checksum(bytes) {
         return Err(JournalError::DamagedHeader);
     }
     let version = u32_at(bytes, 8);
@@ -62,9 +68,11 @@ pub(super) fn decode_header(
             found: ChainId::new(found),
         });
     }
+    let mut owner = [0; 32];
+    owner.copy_from_slice(&bytes[48..80]);
     let mut salt = [0; SALT_BYTES];
-    salt.copy_from_slice(&bytes[48..64]);
-    Ok((ReplicaId::new(u32_at(bytes, 12)), salt))
+    salt.copy_from_slice(&bytes[80..CHECKED]);
+    Ok((Sha256Digest::new(owner), salt))
 }
 
 /// What stands before a payload.
@@ -124,8 +132,8 @@ impl RecordHeader {
 }
 
 fn header_checksum(bytes: &[u8; HEADER_BYTES]) -> [u8; 8] {
-    let mut covered = [0; 64];
-    covered.copy_from_slice(&bytes[..64]);
+    let mut covered = [0; CHECKED];
+    covered.copy_from_slice(&bytes[..CHECKED]);
     first_8(&Preimage::new(domain::JOURNAL).u8(0).array(&covered))
 }
 

@@ -50,7 +50,8 @@ pub use layer::{DiskFile, FileLayer};
 use crate::lock::DirectoryLock;
 pub use format::SALT_BYTES;
 use format::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, Salt};
-use polity_types::{ChainId, ReplicaId};
+use polity_crypto::Sha256Digest;
+use polity_types::ChainId;
 use scan::{Window, record_at, scan};
 use std::io;
 use std::path::Path;
@@ -102,16 +103,11 @@ pub enum JournalError {
         /// The chain of the file.
         found: ChainId,
     },
-    /// The file holds the votes of another member.
+    /// The file holds what another key signed.
     #[error(
-        "the journal is that of replica {found}, not {expected}; check that this is the right data directory, or give the journal up with `polity rejoin` on it: the node gets a new key and votes from the next epoch on"
+        "the journal was written with the key of fingerprint {0}, which is not this node's; key, journal and index belong together, so check that this is the right data directory, and put back all three of them or none, or give the journal up with `polity rejoin` on it: the node gets a new key and votes from the next epoch on"
     )]
-    OtherMember {
-        /// The member of the configuration.
-        expected: ReplicaId,
-        /// The member of the file.
-        found: ReplicaId,
-    },
+    OtherKey(Sha256Digest),
     /// A record that was durable does not hold.
     #[error(
         "record {record} at byte {offset} of the journal is damaged, and a later record at byte {proof} shows that it was complete; a node that forgets may contradict its votes, so restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on"
@@ -183,7 +179,7 @@ impl Journal<DiskFile> {
     pub fn open_in(
         directory: &DirectoryLock,
         chain: ChainId,
-        owner: ReplicaId,
+        owner: &Sha256Digest,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<(Self, Recovery), JournalError> {
         let path = directory.path().join(FILE_NAME);
@@ -200,7 +196,7 @@ impl<F: FileLayer> Journal<F> {
     pub fn open(
         mut file: F,
         chain: ChainId,
-        owner: ReplicaId,
+        owner: &Sha256Digest,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<(Self, Recovery), JournalError> {
         let length = file.length().map_err(JournalError::read)?;
@@ -209,7 +205,7 @@ impl<F: FileLayer> Journal<F> {
             create(&mut file, chain, owner)?;
         }
         let mut reader = Reader::open(file, chain)?;
-        reader.check_owner(owner)?;
+        reader.check_owner([*owner])?;
         let found = reader.scan(visit)?;
         let journal = reader.resume(&found)?;
         let recovery = Recovery {
@@ -290,7 +286,7 @@ impl<F: FileLayer> Journal<F> {
 pub struct Reader<F = DiskFile> {
     file: F,
     chain: ChainId,
-    owner: ReplicaId,
+    owner: Sha256Digest,
     salt: Salt,
 }
 
@@ -342,15 +338,16 @@ impl<F: FileLayer> Reader<F> {
         })
     }
 
-    /// Makes sure whose votes these are: nobody may go on with those of another member.
-    pub fn check_owner(&self, expected: ReplicaId) -> Result<(), JournalError> {
-        if self.owner == expected {
+    /// Makes sure that one of these keys, given by their fingerprints, signed what is here: nobody may
+    /// go on where another key stopped.
+    pub fn check_owner(
+        &self,
+        keys: impl IntoIterator<Item = Sha256Digest>,
+    ) -> Result<(), JournalError> {
+        if keys.into_iter().any(|key| key == self.owner) {
             return Ok(());
         }
-        Err(JournalError::OtherMember {
-            expected,
-            found: self.owner,
-        })
+        Err(JournalError::OtherKey(self.owner))
     }
 
     /// Makes durable what a process that was killed left with the system.
@@ -420,7 +417,7 @@ fn is_unborn<F: FileLayer>(file: &mut F, length: u64) -> Result<bool, JournalErr
 fn create<F: FileLayer>(
     file: &mut F,
     chain: ChainId,
-    owner: ReplicaId,
+    owner: &Sha256Digest,
 ) -> Result<(), JournalError> {
     let mut salt = Salt::default();
     getrandom::fill(&mut salt).map_err(|error| JournalError::Write(io::Error::other(error)))?;

@@ -7,7 +7,7 @@ use rstest::rstest;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-const OWNER: ReplicaId = ReplicaId::new(2);
+const OWNER: &Sha256Digest = &Sha256Digest::new([2; 32]);
 const CHAIN: ChainId = ChainId::new([7; 32]);
 
 /// Bytes that a disk writes as one.
@@ -334,11 +334,9 @@ fn another_chain_another_file_and_another_version_are_refused() {
     assert!(
         matches!(error, JournalError::OtherChain { expected, found } if (expected, found) == (other, CHAIN))
     );
-    let elsewhere = ReplicaId::new(3);
-    let error = Journal::open(disk.clone(), CHAIN, elsewhere, |_, _| {}).unwrap_err();
-    assert!(
-        matches!(error, JournalError::OtherMember { expected, found } if (expected, found) == (elsewhere, OWNER))
-    );
+    let elsewhere = Sha256Digest::new([3; 32]);
+    let error = Journal::open(disk.clone(), CHAIN, &elsewhere, |_, _| {}).unwrap_err();
+    assert!(matches!(error, JournalError::OtherKey(found) if found == *OWNER));
     let noise = [0x55; 200];
     let error = open(Disk::with(&noise)).unwrap_err();
     assert!(matches!(error, JournalError::NotAJournal));
