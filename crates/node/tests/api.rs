@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -657,6 +657,7 @@ fn clients_that_drip_are_cut_and_watchers_are_answered_meanwhile() {
     let bodies: Vec<TcpStream> = (0..20).map(|_| send(&cluster, HALF)).collect();
     // No place is left, and everybody shows that they are alive.
     let is_over = AtomicBool::new(false);
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for mut stream in heads.iter().chain(&bodies) {
             let is_over = &is_over;
@@ -667,14 +668,28 @@ fn clients_that_drip_are_cut_and_watchers_are_answered_meanwhile() {
             });
         }
         assert_well(&cluster);
-        let refused = refusal(cluster.client(0).get::<Value>("/v1/status"));
-        assert_eq!(refused, (503, "busy".to_owned()));
-        for mut stream in &bodies {
-            let mut answer = [0; 12];
-            stream.read_exact(&mut answer).unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 408");
+        let answer = cluster.client(0).get::<Value>("/v1/status");
+        // On a machine that is busy with other things the first are cut by now.
+        if began.elapsed() < Duration::from_secs(9) {
+            assert_eq!(refusal(answer), (503, "busy".to_owned()));
         }
-        let _: view::Status = cluster.client(0).get("/v1/status").unwrap();
+        for mut stream in &bodies {
+            // Who goes on sending may lose the answer to a reset.
+            let mut answer = [0; 12];
+            if stream.read_exact(&mut answer).is_ok() {
+                assert_eq!(&answer, b"HTTP/1.1 408");
+            }
+        }
+        // Their places are free again, a moment later.
+        let mut has_place = false;
+        while !has_place {
+            let answer = cluster.client(0).get::<Value>("/v1/status");
+            has_place = answer.is_ok();
+            if !has_place {
+                assert_eq!(refusal(answer), (503, "busy".to_owned()));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         for mut stream in &heads {
             // Closed or reset, without an answer.
             assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
