@@ -248,7 +248,8 @@ impl From<&Receipt> for ReceiptView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It waits for a block. A restart of this node does not lose it.
+    /// It waits for a block. A restart of this node does not lose it, unless the pool had no room to
+    /// promise that and only holds what another member sent.
     Pending,
     /// A block holds it.
     Decided,

@@ -676,7 +676,9 @@ fn clients_that_drip_are_cut_and_watchers_are_answered_meanwhile() {
             // Who goes on sending may lose the answer to a reset.
             let mut answer = [0; 12];
             if stream.read_exact(&mut answer).is_ok() {
-                assert_eq!(&answer, b"HTTP/1.1 408");
+                // The last ones may have come beyond the places there are.
+                let is_cut = matches!(&answer, b"HTTP/1.1 408" | b"HTTP/1.1 503");
+                assert!(is_cut, "{}", String::from_utf8_lossy(&answer));
             }
         }
         // Their places are free again, a moment later.
