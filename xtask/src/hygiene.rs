@@ -4,7 +4,7 @@
 //! crates.io. The list is short and exact on purpose: a check that cries at ordinary words would be
 //! switched off.
 
-use crate::workspace::{Failure, git, read, root};
+use crate::workspace::{Failure, files, read, root};
 use std::fmt::Write as _;
 use std::fs;
 
@@ -43,14 +43,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub(crate) fn check() -> Result<String, Failure> {
-    let listed = git("ls-files")
-        .args([
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--deduplicate",
-        ])
-        .capture()?;
+    let listed = files()?;
     let mut problems = String::new();
     let mut count = 0;
     for file in listed.lines() {

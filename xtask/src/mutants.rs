@@ -12,7 +12,7 @@
 //! and the campaign is played with one switch on at a time until a run fails. A mutant that
 //! survives, and a text that is not found exactly once, fail the task.
 
-use crate::workspace::{Failure, git, root};
+use crate::workspace::{Failure, files, root};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -267,14 +267,7 @@ fn occurrences(text: &str, wanted: &str) -> Vec<Range<usize>> {
 /// Copies every file that git knows or would add, mutated ones in their other form. What has not
 /// changed keeps its time, so that the build of the copy is incremental.
 fn copy_workspace(copy: &Path, mutated: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let listed = git("ls-files")
-        .args([
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--deduplicate",
-        ])
-        .capture()?;
+    let listed = files()?;
     for (file, text) in mutated {
         write(copy, file, text.as_bytes())?;
     }

@@ -59,6 +59,18 @@ pub(crate) fn cargo(subcommand: &str) -> Call {
     Call::new(&program, "cargo").arg(subcommand)
 }
 
+/// Every file that git knows or would add, one a line.
+pub(crate) fn files() -> Result<String, Failure> {
+    git("ls-files")
+        .args([
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--deduplicate",
+        ])
+        .capture()
+}
+
 /// A call of git.
 pub(crate) fn git(subcommand: &str) -> Call {
     Call::new(OsStr::new("git"), "git").arg(subcommand)

@@ -621,3 +621,37 @@ fn fb_15_promises_that_expired_are_not_restored() {
         .unwrap();
     assert_eq!(replica.pool().len(), 1);
 }
+
+/// There is room to hold what a member sent and none to promise it: nothing is stored, and a restart
+/// may lose it, so the client is not told that it is kept.
+#[test]
+fn what_waits_without_a_promise_is_told_apart() {
+    let config = Config {
+        pool: PoolConfig {
+            count_max: 8,
+            per_account_max: 8,
+            ..PoolConfig::default()
+        },
+        ..Config::default()
+    };
+    let mut federation = Federation::with(genesis(), config);
+    let at = follower(&federation);
+    federation.step();
+    // Half of the pool is what one account may have promised.
+    for _ in 0..4 {
+        let transaction = federation.transfer("alice@thor", "bob@sprout", "1");
+        federation.submit(at, &transaction);
+        assert_eq!(federation.answer(at), Ok(Admission::Pending));
+    }
+    let passing = federation.transfer("alice@thor", "bob@sprout", "1");
+    let input = Input::Gossiped {
+        from: ReplicaId::new(((at + 1) % 4) as u32),
+        transactions: vec![federation.verified(&passing)],
+    };
+    federation.input(at, input);
+    let stored = federation.nodes[at].journal.len();
+    federation.submit(at, &passing);
+    assert_eq!(federation.answer(at), Ok(Admission::Passing));
+    assert_eq!(federation.nodes[at].journal.len(), stored);
+    federation.settle(&passing);
+}
