@@ -820,3 +820,32 @@ fn fb_17_later_changes_of_a_member_replace_earlier_ones() {
     assert_eq!(table.weight(ReplicaId::new(4)), Weight::new(1));
     assert_agreement(&federation);
 }
+
+/// FB-17: whoever got hold of a key that was replaced convicts nobody with it in a later epoch.
+#[test]
+fn fb_17_a_key_of_another_epoch_convicts_nobody() {
+    let chain = federation().genesis.chain().unwrap();
+    let two_votes = |height: u64| {
+        let vote = |byte: u8| {
+            let height = Height::new(height);
+            let digest = Sha256Digest::new([byte; 32]);
+            let preimage = chain
+                .scope(polity_crypto::domain::COMMIT, height, View::ZERO)
+                .array(digest.as_bytes());
+            fbpbft::Vote {
+                kind: VoteKind::Commit,
+                height,
+                view: View::ZERO,
+                value: fbpbft::Value::of_block(digest),
+                signer: ReplicaId::new(1),
+                signature: member_signer(1).sign(&preimage),
+            }
+        };
+        fbpbft::Evidence::TwoVotes(vote(1), vote(2))
+    };
+    let holds = |evidence: fbpbft::Evidence| {
+        polity_crypto::Verified::check(evidence, &chain, &mut checker()).is_ok()
+    };
+    assert!(holds(two_votes(EPOCH)), "the epoch whose key it is");
+    assert!(!holds(two_votes(EPOCH + 1)), "an epoch that is not known");
+}
