@@ -8,6 +8,7 @@
 mod bench;
 mod build;
 mod check;
+mod claims;
 mod edges;
 mod hygiene;
 mod mutants;

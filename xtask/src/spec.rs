@@ -3,8 +3,10 @@
 //! A page under `docs/spec` defines a requirement with a heading `### FB-7: …`. If the section has a
 //! line `status: planned`, nothing is demanded yet. Every other id has to be cited by the source of
 //! some crate and by some test: in a comment as it stands, or in a name, where `FB-7` reads `fb_7_`.
-//! Ids that are cited and nowhere defined are reported as well.
+//! Ids that are cited and nowhere defined are reported as well, and so are tests, scenarios and mutants
+//! that the security model names and nobody wrote.
 
+use crate::claims;
 use crate::workspace::{Failure, git, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -39,7 +41,7 @@ pub(crate) fn check() -> Result<String, Failure> {
             "--exclude-standard",
             "--deduplicate",
         ])
-        .args(["docs/spec", "crates"])
+        .args(["docs/spec", "crates", "xtask/mutants"])
         .capture()?;
     let mut requirements = BTreeMap::new();
     let mut problems = String::new();
@@ -59,16 +61,21 @@ pub(crate) fn check() -> Result<String, Failure> {
         .map(|Id(prefix, _)| prefix.as_str())
         .collect();
     let mut citations = Citations::default();
-    for file in files
-        .lines()
-        .filter(|file| file.starts_with("crates/") && has_extension(file, "rs"))
-    {
+    let model = read(claims::PAGE)?;
+    let mut claims = claims::names(&model);
+    for file in files.lines().filter(|file| !file.starts_with(PAGES)) {
         // A file that was removed but not yet committed is still listed.
-        if let Ok(text) = read(file) {
+        let Ok(text) = read(file) else { continue };
+        claims::strike(&mut claims, &text);
+        if has_extension(file, "rs") {
             citations.add(file, &text, &prefixes);
         }
     }
     problems.push_str(&judge(&requirements, &citations));
+    for name in claims {
+        let page = claims::PAGE;
+        let _ = writeln!(problems, "{page}: `{name}` is no test, scenario or mutant");
+    }
     if !problems.is_empty() {
         return Err(Failure::Wrong(problems));
     }
