@@ -385,7 +385,7 @@ impl Running {
 }
 
 /// The index, and a replica that goes on where it stopped.
-type Restored = (Arc<Store>, Recovered<DiskFile>);
+pub(crate) type Restored = (Arc<Store>, Recovered<DiskFile>);
 
 /// The same as [`recover_from_disk`], beside the runtime.
 async fn recover_beside(
@@ -413,7 +413,7 @@ pub(crate) fn basis(prepared: &Prepared) -> Result<Basis<'_>, NodeError> {
 }
 
 /// Opens index and journal and builds the replica.
-fn recover_from_disk(prepared: &Prepared) -> Result<Restored, NodeError> {
+pub(crate) fn recover_from_disk(prepared: &Prepared) -> Result<Restored, NodeError> {
     let directory = prepared.lock.path();
     let store = open_store(prepared)?;
     let path = directory.join(journal::FILE_NAME);

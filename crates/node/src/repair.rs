@@ -36,10 +36,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// What the follower decides.
-const FETCHED: &str = "journal.fetched";
+pub(crate) const FETCHED: &str = "journal.fetched";
 
 /// The journal to be.
-const REPAIRED: &str = "journal.repaired";
+pub(crate) const REPAIRED: &str = "journal.repaired";
 
 /// How the names of damaged journals begin.
 const DAMAGED: &str = "journal.damaged";
@@ -71,12 +71,12 @@ impl Linked {
 }
 
 /// What a repair works with.
-struct Repair {
+pub(crate) struct Repair {
     prepared: Prepared,
     survey: Survey,
     /// The height that the follower has to decide.
-    until: Height,
-    follower: Host<DiskFile>,
+    pub(crate) until: Height,
+    pub(crate) follower: Host<DiskFile>,
 }
 
 /// Repairs the damaged journal of a data directory. Returns the links if some were made, and nothing if
@@ -130,7 +130,8 @@ pub(crate) async fn repair(
 }
 
 impl Repair {
-    fn begin(prepared: Prepared) -> Result<Self, NodeError> {
+    /// Looks at the journal, and builds the follower if it can be repaired.
+    pub(crate) fn begin(prepared: Prepared) -> Result<Self, NodeError> {
         let directory = prepared.lock.path();
         let mut journal = Reader::open_in(directory, prepared.chain.id())?;
         let basis = basis(&prepared)?;
@@ -232,7 +233,10 @@ impl Repair {
     ) -> Result<(), NodeError> {
         match event {
             Event::Frame { from, lane, bytes } => {
-                let limits = self.prepared.config.transport_limits(&self.prepared.genesis);
+                let limits = self
+                    .prepared
+                    .config
+                    .transport_limits(&self.prepared.genesis);
                 let limit = limits.lanes[lane as usize].frame_bytes_max;
                 match Frame::decode(&bytes, limit) {
                     Ok(Frame::Consensus(message)) => {
@@ -285,7 +289,7 @@ impl Repair {
     }
 
     /// Writes the repaired journal and puts it in place. Returns where the damaged one is kept.
-    fn finish(self) -> Result<(Prepared, PathBuf), NodeError> {
+    pub(crate) fn finish(self) -> Result<(Prepared, PathBuf), NodeError> {
         let Self {
             prepared,
             survey,

@@ -189,10 +189,18 @@ impl Survey {
 
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the journal is damaged and {} records are lost,", self.lost)?;
+        write!(
+            f,
+            "the journal is damaged and {} records are lost,",
+            self.lost
+        )?;
         for (number, stretch) in self.stretches.iter().enumerate() {
             let and = if number > 0 { " and" } else { "" };
-            write!(f, "{and} from byte {} to byte {}", stretch.offset, stretch.end)?;
+            write!(
+                f,
+                "{and} from byte {} to byte {}",
+                stretch.offset, stretch.end
+            )?;
         }
         if self.count > self.stretches.len() as u64 {
             write!(f, " and in other places, {} in all", self.count)?;

@@ -51,7 +51,11 @@ pub struct Salvage<'f, F> {
 
 impl<F> fmt::Debug for Salvage<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Salvage(record {} at byte {})", self.sequence, self.offset)
+        write!(
+            f,
+            "Salvage(record {} at byte {})",
+            self.sequence, self.offset
+        )
     }
 }
 

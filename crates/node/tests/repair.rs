@@ -1,0 +1,149 @@
+//! A real node whose journal is damaged repairs it from the others, and goes on voting (FB-15).
+
+#![cfg(unix)]
+
+mod common;
+
+use common::{Scratch, plan, program, signed, start, transfer};
+use polity::audit::audit;
+use polity::cluster::{Cluster, Signal};
+use polity::view::Status;
+use polity::wallet::{submit, wait_final};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
+
+/// Generous: a loaded machine may take its time, a correct one does not.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The node whose journal is damaged.
+const DAMAGED: usize = 2;
+
+fn pay(cluster: &Cluster) {
+    let paid = signed(
+        cluster,
+        "alice@thor",
+        transfer("alice@thor", "bob@sprout", 1),
+    );
+    submit(&mut cluster.client(0), &paid).unwrap();
+    let found = wait_final(&mut cluster.client(0), paid.id(), PATIENCE).unwrap();
+    assert!(found.unwrap().receipt.unwrap().applied);
+}
+
+/// Flips a bit in the middle of a journal, and returns what it is then.
+fn damage(directory: &Path) -> Vec<u8> {
+    let path = directory.join("journal");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x04;
+    fs::write(&path, &bytes).unwrap();
+    bytes
+}
+
+fn damaged_copies(directory: &Path) -> Vec<Vec<u8>> {
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with("journal.damaged-")
+        })
+        .map(|path| fs::read(path).unwrap())
+        .collect()
+}
+
+/// `polity verify`: whether it is content, and its words.
+fn verify(directory: &Path) -> (bool, String) {
+    let output = Command::new(program())
+        .arg("verify")
+        .arg(directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    (output.status.success(), words)
+}
+
+#[test]
+fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
+    let scratch = Scratch::new();
+    let federation = scratch.path().join("fed");
+    let mut plan = plan(&MEMBERS);
+    // One snapshot in front of the damage, one behind it.
+    plan.storage.snapshot_every_blocks = 3;
+    let mut cluster = start(&federation, plan);
+    for _ in 0..8 {
+        pay(&cluster);
+    }
+    cluster.wait_settled(8).unwrap();
+    let directory = cluster.nodes[DAMAGED].directory.clone();
+    cluster.signal(DAMAGED, Signal::Terminate).unwrap();
+    cluster.wait_stopped(DAMAGED).unwrap();
+    pay(&cluster);
+    let damaged = damage(&directory);
+    let (is_clean, words) = verify(&directory);
+    assert!(!is_clean, "{words}");
+    assert!(
+        words.contains("repairs its journal when it starts"),
+        "{words}"
+    );
+
+    // Nobody is there to ask: it waits, and can be told to stop.
+    for index in [0, 1, 3] {
+        cluster.signal(index, Signal::Terminate).unwrap();
+        cluster.wait_stopped(index).unwrap();
+    }
+    cluster.spawn(DAMAGED).unwrap();
+    let log = cluster.nodes[DAMAGED].log_path();
+    cluster
+        .wait_for("a node that repairs its journal", PATIENCE, |_| {
+            let log = fs::read_to_string(&log).unwrap();
+            Ok(log.contains("listening for members").then_some(()))
+                .map(|found| found.filter(|()| log.contains("the journal is damaged")))
+        })
+        .unwrap();
+    cluster.signal(DAMAGED, Signal::Terminate).unwrap();
+    cluster.wait_stopped(DAMAGED).unwrap();
+    assert_eq!(fs::read(directory.join("journal")).unwrap(), damaged);
+
+    // With two others it is repaired, and the three of them decide: its vote is needed.
+    for index in [0, 1, DAMAGED] {
+        cluster.spawn(index).unwrap();
+    }
+    cluster.wait_ready().unwrap();
+    for _ in 0..2 {
+        pay(&cluster);
+    }
+    assert_eq!(damaged_copies(&directory), [damaged]);
+    let status: Status = cluster.client(DAMAGED).get("/v1/status").unwrap();
+    assert!(status.votes, "{status:?}");
+    let metrics = cluster.client(DAMAGED).get_text("/metrics").unwrap();
+    let lost = "polity_journal_records_lost_total 1\n";
+    assert!(metrics.contains(lost), "{metrics}");
+
+    // It starts again like every other node, and all journals say the same.
+    cluster.signal(DAMAGED, Signal::Terminate).unwrap();
+    cluster.wait_stopped(DAMAGED).unwrap();
+    for index in [DAMAGED, 3] {
+        cluster.spawn(index).unwrap();
+    }
+    cluster.wait_ready().unwrap();
+    pay(&cluster);
+    cluster.wait_settled(12).unwrap();
+    cluster.stop().unwrap();
+    assert_eq!(damaged_copies(&directory).len(), 1);
+    let (is_clean, words) = verify(&federation);
+    assert!(is_clean, "{words}");
+    let audited = audit(&federation, None, |_, _| {}).unwrap();
+    assert_eq!(audited.len(), 4);
+    assert!(
+        audited
+            .iter()
+            .all(|chain| chain.height == audited[0].height)
+    );
+    assert!(audited.iter().all(|chain| chain.transactions == 12));
+}
