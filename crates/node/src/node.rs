@@ -235,7 +235,7 @@ async fn start(
     let (mut prepared, mut recovery) = recover_beside(prepared).await?;
     let mut linked = None;
     if let Err(NodeError::Recover(RecoverError::Journal(JournalError::Damaged { .. }))) = recovery {
-        let Some(repaired) = repair(prepared, runtime, meters, stop).await? else {
+        let Some(repaired) = Box::pin(repair(prepared, runtime, meters, stop)).await? else {
             return Ok(None);
         };
         linked = repaired.1;

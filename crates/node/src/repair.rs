@@ -7,9 +7,11 @@
 //! journal.damaged-…    the damaged one, kept for the operator
 //! ```
 //!
-//! 1. Fetch. 2. Write `journal.repaired`, durably. 3. Announce it to the index, which takes both for its
-//! own from then on. 4. Give the damaged journal a second name. 5. Rename `journal.repaired` to
-//! `journal`.
+//! 1. The follower fetches.
+//! 2. `journal.repaired` is written, and durable.
+//! 3. The index is told of it, and takes both for its own from then on.
+//! 4. The damaged journal gets a second name.
+//! 5. `journal.repaired` is renamed to `journal`.
 //!
 //! Wherever this stops, `journal` is the damaged one, and the next start repairs it anew, or it is the
 //! repaired one. The links that were made stay for the node that starts.
@@ -139,10 +141,10 @@ impl Repair {
         let fetched = fresh(&prepared, FETCHED)?;
         let follower = follower(&mut journal, &survey, basis, fetched)?;
         Ok(Self {
+            prepared,
             survey,
             until,
             follower,
-            prepared,
         })
     }
 

@@ -102,8 +102,10 @@ fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
     cluster
         .wait_for("a node that repairs its journal", PATIENCE, |_| {
             let log = fs::read_to_string(&log).unwrap();
-            Ok(log.contains("listening for members").then_some(()))
-                .map(|found| found.filter(|()| log.contains("the journal is damaged")))
+            let said = log.split_once("the journal is damaged");
+            Ok(said
+                .filter(|(_, after)| after.contains("listening for members"))
+                .map(|_| ()))
         })
         .unwrap();
     cluster.signal(DAMAGED, Signal::Terminate).unwrap();
@@ -146,4 +148,30 @@ fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
             .all(|chain| chain.height == audited[0].height)
     );
     assert!(audited.iter().all(|chain| chain.transactions == 12));
+}
+
+/// Who is alone has nobody to ask, and says so; nothing is changed.
+#[test]
+fn a_federation_of_one_cannot_repair_its_journal() {
+    let scratch = Scratch::new();
+    let mut cluster = start(&scratch.path().join("fed"), plan(&["solo"]));
+    for _ in 0..4 {
+        let payment = transfer("alice@solo", "bob@solo", 1);
+        let paid = signed(&cluster, "alice@solo", payment);
+        submit(&mut cluster.client(0), &paid).unwrap();
+        wait_final(&mut cluster.client(0), paid.id(), PATIENCE).unwrap();
+    }
+    cluster.stop().unwrap();
+    let directory = cluster.nodes[0].directory.clone();
+    let damaged = damage(&directory);
+    let output = Command::new(program())
+        .arg("run")
+        .arg(&directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("no other member"), "{words}");
+    assert_eq!(fs::read(directory.join("journal")).unwrap(), damaged);
 }

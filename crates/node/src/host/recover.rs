@@ -124,9 +124,10 @@ pub fn recover<F: FileLayer>(
     store.check_bound(&reader.identity())?;
     let indexed = store.last_height()?.unwrap_or(Height::ZERO);
     // In a journal that was repaired, blocks stand in other places than before.
-    let in_place = match store.is_succeeded_by(&reader.identity())? {
-        true => Height::ZERO,
-        false => indexed,
+    let in_place = if store.is_succeeded_by(&reader.identity())? {
+        Height::ZERO
+    } else {
+        indexed
     };
     let mut from_snapshot = None;
     if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {

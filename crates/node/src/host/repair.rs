@@ -13,8 +13,10 @@
 //! * If a decision of `h1` stands behind the last damage, every lost record concerns a decided height.
 //!   A node signs only for the height above its last decision, and once it holds these decisions again
 //!   it never comes back to them. All its votes of heights above `h1` are there. It may go on.
-//! * If not, the lost votes may be those of a height that is still open. They cannot be fetched: nobody
-//!   else knows what this key signed. The node must not vote under it again, see `rejoin`.
+//! * If not, or if the end of the file does not hold either, the lost votes may be those of a
+//!   height that is still open. They cannot be fetched: nobody else knows what this key signed. The node
+//!   must not vote under it again, see `rejoin`. (Otherwise such an end is an interrupted write, and
+//!   nothing in it was spoken. But a disk that damaged one place may have damaged this one, too.)
 //!
 //! The decisions themselves are lost with their certificates, and come from the other members: a replica
 //! without keys starts from `h0`, verifies and decides as every follower does, and says nothing that a
@@ -119,6 +121,8 @@ pub struct Survey {
     pub count: u64,
     /// Records that are lost.
     pub lost: u64,
+    /// Bytes at the end that do not hold.
+    pub torn_tail_bytes: u64,
     /// The last height decided in front of the first of them.
     pub before: Height,
     /// The last height decided anywhere.
@@ -134,6 +138,7 @@ impl Survey {
             stretches: Vec::new(),
             count: 0,
             lost: 0,
+            torn_tail_bytes: 0,
             before: Height::ZERO,
             last: Height::ZERO,
             verdict: Verdict::Repairable(Height::ZERO),
@@ -168,9 +173,11 @@ impl Survey {
                 }
             }
         }
+        survey.torn_tail_bytes = left.torn_tail_bytes();
+        let is_end_lost = survey.count > 0 && survey.torn_tail_bytes > 0;
         survey.verdict = if !is_ordered {
             Verdict::Disorder
-        } else if is_open || until > survey.last {
+        } else if is_open || is_end_lost || until > survey.last {
             Verdict::VotesLost
         } else {
             Verdict::Repairable(until.max(survey.before))
@@ -205,6 +212,13 @@ impl fmt::Display for Survey {
         if self.count > self.stretches.len() as u64 {
             write!(f, " and in other places, {} in all", self.count)?;
         }
+        if self.torn_tail_bytes > 0 {
+            write!(
+                f,
+                ", and its last {} bytes do not hold",
+                self.torn_tail_bytes
+            )?;
+        }
         match self.verdict {
             Verdict::Repairable(until) if until > self.before => write!(
                 f,
@@ -216,7 +230,7 @@ impl fmt::Display for Survey {
             }
             Verdict::VotesLost => write!(
                 f,
-                "; votes of height {} or above may be among them, and a node that forgets may contradict its votes",
+                "; votes of height {} or above may be lost, and a node that forgets may contradict its votes",
                 self.last.next()
             ),
             Verdict::Disorder => f.write_str(

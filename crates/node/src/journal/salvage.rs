@@ -47,6 +47,8 @@ pub struct Salvage<'f, F> {
     offset: u64,
     /// Sequence of the next record.
     sequence: u64,
+    /// Bytes of the torn tail, once the walk is there.
+    torn_tail_bytes: u64,
 }
 
 impl<F> fmt::Debug for Salvage<'_, F> {
@@ -66,6 +68,7 @@ impl<'f, F: FileLayer> Salvage<'f, F> {
             salt,
             offset,
             sequence: 0,
+            torn_tail_bytes: 0,
         }
     }
 
@@ -87,6 +90,12 @@ impl<'f, F: FileLayer> Salvage<'f, F> {
         Ok(payload.map(|payload| Piece::Record { offset, payload }))
     }
 
+    /// Bytes at the end that do not hold, known when the walk is over. Where other stretches are damaged,
+    /// they may be damage as well as an interrupted write.
+    pub fn torn_tail_bytes(&self) -> u64 {
+        self.torn_tail_bytes
+    }
+
     /// Goes to the next record that holds, if the broken one at hand was durable once.
     fn skip(&mut self) -> Result<Option<Damage>, JournalError> {
         let (offset, first) = (self.offset, self.sequence);
@@ -96,6 +105,7 @@ impl<'f, F: FileLayer> Salvage<'f, F> {
             None => None,
         };
         let Some((end, sequence)) = next else {
+            self.torn_tail_bytes = self.window.length - offset;
             self.offset = self.window.length;
             return Ok(None);
         };

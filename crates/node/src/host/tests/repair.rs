@@ -189,8 +189,10 @@ fn fb_15_a_damaged_record_is_repaired_if_no_vote_is_lost() {
     let decided = whole.decided();
     let scratch = Scratch::new();
     let (mut repaired_count, mut refused_count) = (0, 0);
-    let mut lengths: Vec<usize> = (3..whole.records.len()).step_by(9).collect();
-    lengths.push(whole.records.len());
+    // The journal ends in front of each decision and behind it.
+    let decisions =
+        (0..whole.records.len()).filter(|record| is_decision(&whole.records[*record].1));
+    let lengths: Vec<usize> = decisions.flat_map(|record| [record, record + 1]).collect();
     for length in lengths {
         let written = whole.until(length);
         // The last record has no witness and counts as a torn tail.
@@ -226,10 +228,9 @@ fn fb_15_a_damaged_record_is_repaired_if_no_vote_is_lost() {
             assert_eq!(again.replica.tip(), before.replica.tip(), "{what}");
         }
     }
-    assert!(
-        repaired_count > 50 && refused_count > 10,
-        "{repaired_count} {refused_count}"
-    );
+    // The cases are not all alike.
+    assert!(repaired_count > 50, "{repaired_count}");
+    assert!(refused_count > decided.len(), "{refused_count}");
 }
 
 /// Promised transactions of intact stretches stand where they stood.
@@ -270,6 +271,8 @@ fn fb_15_promises_keep_their_place_in_a_repaired_journal() {
     assert!(count > 20, "{count}");
 }
 
+type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// Several records, several stretches, bytes that were put in between: the verdict looks at the last.
 #[test]
 fn fb_15_several_stretches_are_repaired_at_once() {
@@ -282,7 +285,7 @@ fn fb_15_several_stretches_are_repaired_at_once() {
     };
     let offset = |record: usize| written.records[record].0 as usize;
     let scratch = Scratch::new();
-    let spoils: [(&str, &dyn Fn(&mut Vec<u8>), u64); 4] = [
+    let spoils: [(&str, Spoil<'_>, u64); 4] = [
         // Everything from the middle of height 1 to the middle of height 3.
         (
             "swallowed",
@@ -338,6 +341,16 @@ fn fb_15_several_stretches_are_repaired_at_once() {
     let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
     assert_eq!((survey.count, survey.verdict), (2, Verdict::VotesLost));
     assert_eq!(survey.last, Height::new(3));
+    // So does an end that does not hold: it may be damage, too.
+    let mut bytes = written.flip(at(1) + 1, 4);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+    assert_eq!((survey.count, survey.verdict), (1, Verdict::VotesLost));
+    assert!(survey.torn_tail_bytes > 0);
+    let index = index_in(&story, &scratch, "torn");
+    let result = mend(&story, &bytes, &index, &decided);
+    assert!(matches!(result, Err(RepairError::VotesLost(_))));
 }
 
 /// The index keeps what it knows, and finds every block at its new place.
@@ -595,10 +608,10 @@ fn fb_15_a_repair_that_is_interrupted_is_repeated() {
         assert_eq!(fs::read(kept).unwrap(), damaged);
         assert!(!directory.join(FETCHED).exists() && !directory.join(REPAIRED).exists());
         for _ in 0..2 {
-            let (store, recovered) = recover_from_disk(&prepared).unwrap();
+            let (index, recovered) = recover_from_disk(&prepared).unwrap();
             let height = recovered.replica.tip().parent.height;
             assert_eq!(height.get(), decided.len() as u64);
-            assert_eq!(store.last_height().unwrap(), Some(height));
+            assert_eq!(index.last_height().unwrap(), Some(height));
             assert!(recovered.replica.machine().has_vote());
         }
     }

@@ -13,8 +13,18 @@ fn salvage(bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Vec<Damage>) {
             Piece::Damage(found) => damage.push(found),
         }
     }
-    // The end stays the end.
+    // The end stays the end, and everything is accounted for.
     assert_eq!(left.read().unwrap(), None);
+    let sizes = records
+        .iter()
+        .map(|(_, payload)| RECORD_HEADER_BYTES + payload.len());
+    let holds: usize = HEADER_BYTES + sizes.sum::<usize>();
+    let damaged: u64 = damage
+        .iter()
+        .map(|stretch| stretch.end - stretch.offset)
+        .sum();
+    let all = holds as u64 + damaged + left.torn_tail_bytes();
+    assert_eq!(all, bytes.len() as u64);
     (records, damage)
 }
 
