@@ -4,6 +4,8 @@
 //! and the conservation of the supply are checked again by the replica's auditor.
 
 use crate::federation::{FederationError, GENESIS_FILE, load_genesis, nodes_in};
+use crate::host::RecoverError;
+use crate::host::repair::Survey;
 use crate::journal::{JournalError, RECORD_BYTES_MAX, Reader};
 use crate::node::verifier;
 use polity_consensus::fbpbft::{self, Block, Decided};
@@ -30,6 +32,17 @@ pub enum VerifyError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The journal is damaged in its middle.
+    #[error("{}: {survey}", path.display())]
+    Damaged {
+        /// The data directory.
+        path: PathBuf,
+        /// What is lost, and whether the node repairs it.
+        survey: Box<Survey>,
+    },
+    /// What is left of a damaged journal cannot be read.
+    #[error(transparent)]
+    Survey(#[from] RecoverError),
     /// The chain does not hold.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -77,6 +90,8 @@ impl VerifyError {
             Self::Audit(_) | Self::Fork { .. } => true,
             Self::Federation(_)
             | Self::Journal(_)
+            | Self::Damaged { .. }
+            | Self::Survey(_)
             | Self::Record(_)
             | Self::MissingBlock { .. }
             | Self::Io { .. }
@@ -150,7 +165,8 @@ fn decided_blocks(
 ) -> Result<(), VerifyError> {
     let mut follower = Follower::default();
     let mut failure = None;
-    Reader::open_in(directory, chain)?.scan(|offset, payload| {
+    let mut journal = Reader::open_in(directory, chain)?;
+    let result = journal.scan(|offset, payload| {
         if failure.is_some() {
             return;
         }
@@ -158,8 +174,24 @@ fn decided_blocks(
             .record(offset, payload)
             .and_then(|decided| decided.map_or(Ok(()), &mut visit));
         failure = result.err();
-    })?;
-    failure.map_or(Ok(()), Err)
+    });
+    match (failure, result) {
+        (Some(failure), _) => Err(failure),
+        (None, Ok(_)) => Ok(()),
+        (None, Err(JournalError::Damaged { .. })) => Err(damaged(directory, &mut journal)),
+        (None, Err(error)) => Err(error.into()),
+    }
+}
+
+/// Says what is left of a damaged journal.
+fn damaged(directory: &Path, journal: &mut Reader) -> VerifyError {
+    match Survey::of(journal) {
+        Ok(survey) => VerifyError::Damaged {
+            path: directory.to_owned(),
+            survey: Box::new(survey),
+        },
+        Err(error) => error.into(),
+    }
 }
 
 /// A chain that is being checked.

@@ -180,7 +180,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    fn now(&mut self) -> Time {
+    /// The time.
+    pub fn now(&mut self) -> Time {
         self.advance(now(), Instant::now())
     }
 

@@ -4,7 +4,7 @@
 //! * [`node`]: one running node; [`driver`], [`admission`], [`intake`] and [`archive`] are its threads.
 //! * [`transport`]: authenticated QUIC links to the other members.
 //! * [`roster`]: whom the links let in and dial as the committee changes; [`links`]: who can be reached.
-//! * [`rejoin`]: giving up a journal and its key.
+//! * [`rejoin`]: giving up a journal and its key; `repair`: mending a damaged one from the other members.
 //! * [`journal`]: the append-only file of everything the node must not forget.
 //! * [`store`]: a rebuildable index over the journal, snapshots and evidence.
 //! * [`lock`]: one process per data directory.
@@ -58,6 +58,7 @@ pub mod node;
 mod progress;
 pub mod proof;
 pub mod rejoin;
+mod repair;
 pub mod roster;
 #[cfg(test)]
 mod scratch;

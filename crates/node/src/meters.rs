@@ -50,6 +50,10 @@ pub struct Meters {
     pub not_admitted: Meter,
     /// Transactions of members that were dropped because too many waited for verification.
     pub dropped: Meter,
+    /// Records of the journal that were lost when it was repaired.
+    pub records_lost: Meter,
+    /// Heights that were fetched to repair it.
+    pub heights_repaired: Meter,
     /// Requests to the HTTP interface.
     pub requests: Meter,
     /// Requests that were answered with 503 because there was too much at once.

@@ -6,6 +6,7 @@ use crate::archive::{Archive, Blocks};
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::driver::{COMMANDS_MAX, Clock, Command, Driver, DriverError, Submissions};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, load_genesis};
+use crate::host::repair::RepairError;
 use crate::host::{Basis, Host, RecoverError, Recovered, recover};
 use crate::hub::Hub;
 use crate::intake::Intake;
@@ -15,13 +16,14 @@ use crate::links::Links;
 use crate::lock::{DirectoryLock, LockError};
 use crate::meters::Meters;
 use crate::rejoin;
+use crate::repair::{Linked, repair};
 use crate::roster::{self, InStep, Roster};
 use crate::store::{self, Store, StoreError};
 use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
 use polity_crypto::ed25519::Ed25519Verifier;
 use polity_replica::Genesis;
-use polity_types::{ReplicaId, Seed};
+use polity_types::{Height, ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,25 @@ pub enum NodeError {
     /// The replica cannot continue.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The journal is damaged, and is not repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
+    /// Nobody has the heights that the journal lost.
+    #[error(
+        "the journal is damaged, and there is no other member to fetch the heights up to {0} from; restore the data directory from a copy of this node made after it last voted"
+    )]
+    NobodyToAsk(Height),
+    /// A file of a repair.
+    #[error(
+        "cannot use {} to repair the journal: {source}; free some space or check the disk, and start the node again: the damaged journal is as it was",
+        path.display()
+    )]
+    RepairFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The driver stopped.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -102,12 +123,12 @@ pub enum NodeError {
 /// A data directory that makes sense, with its lock.
 #[derive(Debug)]
 pub struct Prepared {
-    lock: DirectoryLock,
-    config: NodeConfig,
-    genesis: Genesis,
-    chain: Chain,
-    own: ReplicaId,
-    key: SecretKey,
+    pub(crate) lock: DirectoryLock,
+    pub(crate) config: NodeConfig,
+    pub(crate) genesis: Genesis,
+    pub(crate) chain: Chain,
+    pub(crate) own: ReplicaId,
+    pub(crate) key: SecretKey,
 }
 
 impl Prepared {
@@ -177,9 +198,11 @@ pub async fn run(prepared: Prepared, stop: impl Future<Output = ()>) -> Result<(
     let server = tokio::spawn(server);
     tracing::info!(address = %api_address, name = prepared.config.name, "HTTP interface");
 
-    let started = start(prepared, &runtime, &gate, &hub, &meters).await;
+    tokio::pin!(stop);
+    let started = start(prepared, &runtime, &gate, &hub, &meters, stop.as_mut()).await;
     let result = match started {
-        Ok(running) => running.until(stop).await,
+        Ok(Some(running)) => running.until(stop).await,
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     hub.close();
@@ -199,20 +222,26 @@ struct Running {
     _lock: DirectoryLock,
 }
 
+/// Starts every thread. Nothing is started if `stop` was done while the journal was being repaired.
 async fn start(
     prepared: Prepared,
     runtime: &Handle,
     gate: &Arc<Gate>,
     hub: &Arc<Hub>,
     meters: &Arc<Meters>,
-) -> Result<Running, NodeError> {
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Running>, NodeError> {
     let limits = prepared.config.transport_limits(&prepared.genesis);
-    let (prepared, store, recovered) = tokio::task::spawn_blocking(move || {
-        let (store, recovered) = recover_from_disk(&prepared)?;
-        Ok::<_, NodeError>((prepared, store, recovered))
-    })
-    .await
-    .map_err(|_| NodeError::Contradiction)??;
+    let (mut prepared, mut recovery) = recover_beside(prepared).await?;
+    let mut linked = None;
+    if let Err(NodeError::Recover(RecoverError::Journal(JournalError::Damaged { .. }))) = recovery {
+        let Some(repaired) = Box::pin(repair(prepared, runtime, meters, stop)).await? else {
+            return Ok(None);
+        };
+        linked = repaired.1;
+        (prepared, recovery) = recover_beside(repaired.0).await?;
+    }
+    let (store, recovered) = recovery?;
     let Prepared {
         lock,
         config,
@@ -225,15 +254,24 @@ async fn start(
     let peers = config.network.peers.clone();
     let members = roster::members(own, key.public_key(), replica, &peers);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
-    let (transport, events) = Transport::start(transport::Config {
-        own,
-        seed: key.seed(),
-        chain: chain.id(),
-        members,
-        listen: config.network.listen,
-        limits,
-    })?;
-    let transport = Arc::new(transport);
+    let Linked {
+        transport,
+        events,
+        up,
+    } = if let Some(linked) = linked {
+        linked.transport.set_members(members)?;
+        linked
+    } else {
+        let (transport, events) = Transport::start(transport::Config {
+            own,
+            seed: key.seed(),
+            chain: chain.id(),
+            members,
+            listen: config.network.listen,
+            limits,
+        })?;
+        Linked::new(transport, events)
+    };
     let reader = journal::Reader::open_in(lock.path(), chain.id())?;
     let blocks = Arc::new(Blocks::new(Arc::clone(&store), reader));
     let archive = Archive::start(
@@ -253,6 +291,9 @@ async fn start(
     let admission =
         Admission::start(threads, &door, &others, &commands, meters).map_err(NodeError::Thread)?;
     let links = Arc::new(Links::new(own, replica));
+    for peer in up {
+        links.set(peer, true);
+    }
     let roster = Roster::new(
         own,
         key.public_key().clone(),
@@ -311,14 +352,14 @@ async fn start(
         transport: Arc::clone(&transport),
         links,
     }));
-    Ok(Running {
+    Ok(Some(Running {
         commands,
         driver,
         driver_ended,
         admission,
         transport,
         _lock: lock,
-    })
+    }))
 }
 
 impl Running {
@@ -343,27 +384,44 @@ impl Running {
     }
 }
 
-/// Opens index and journal and builds the replica.
-fn recover_from_disk(prepared: &Prepared) -> Result<(Arc<Store>, Recovered<DiskFile>), NodeError> {
-    let directory = prepared.lock.path();
-    let chain = prepared.chain.id();
-    let store = open_store(&directory.join(store::FILE_NAME), chain)?;
+/// The index, and a replica that goes on where it stopped.
+pub(crate) type Restored = (Arc<Store>, Recovered<DiskFile>);
+
+/// The same as [`recover_from_disk`], beside the runtime.
+async fn recover_beside(
+    prepared: Prepared,
+) -> Result<(Prepared, Result<Restored, NodeError>), NodeError> {
+    let work = tokio::task::spawn_blocking(move || {
+        let result = recover_from_disk(&prepared);
+        (prepared, result)
+    });
+    work.await.map_err(|_| NodeError::Contradiction)
+}
+
+/// What recovering needs to know beside the files.
+pub(crate) fn basis(prepared: &Prepared) -> Result<Basis<'_>, NodeError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(KeyFileError::Randomness)?;
-    let path = directory.join(journal::FILE_NAME);
-    if !path.is_file() {
-        return Err(RecoverError::JournalLost.into());
-    }
-    let file = DiskFile::open_or_create(&path).map_err(JournalError::Read)?;
-    let basis = Basis {
+    Ok(Basis {
         genesis: &prepared.genesis,
         config: prepared.config.replica_config(),
         own: prepared.own,
         signers: vec![prepared.key.signer().clone()],
         verifier: verifier(&prepared.genesis),
         index_seed: Seed::new(seed),
-    };
-    let recovered = recover(file, &store, basis)?;
+    })
+}
+
+/// Opens index and journal and builds the replica.
+pub(crate) fn recover_from_disk(prepared: &Prepared) -> Result<Restored, NodeError> {
+    let directory = prepared.lock.path();
+    let store = open_store(prepared)?;
+    let path = directory.join(journal::FILE_NAME);
+    if !path.is_file() {
+        return Err(RecoverError::JournalLost.into());
+    }
+    let file = DiskFile::open_or_create(&path).map_err(JournalError::Read)?;
+    let recovered = recover(file, &store, basis(prepared)?)?;
     if recovered.torn_tail_bytes > 0 {
         tracing::warn!(
             bytes = recovered.torn_tail_bytes,
@@ -385,11 +443,14 @@ pub fn verifier(genesis: &Genesis) -> Ed25519Verifier {
     Ed25519Verifier::with_keys(genesis.members.iter().map(|member| &member.key))
 }
 
-fn open_store(path: &Path, chain: polity_types::ChainId) -> Result<Store, StoreError> {
-    match Store::open(path, chain) {
+/// Opens the index, or begins a new one if it does not hold.
+pub(crate) fn open_store(prepared: &Prepared) -> Result<Store, StoreError> {
+    let path = prepared.lock.path().join(store::FILE_NAME);
+    let chain = prepared.chain.id();
+    match Store::open(&path, chain) {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(%error, "rebuilding the index; evidence that was only there is lost");
-            Store::recreate(path, chain)
+            Store::recreate(&path, chain)
         }
         result => result,
     }

@@ -111,14 +111,14 @@ pub fn rejoin(
     key.store(&directory.join(KEY_FILE), &format!("node {}", config.name))?;
     let text = config::read_text(&config_path, config::FILE_BYTES_MAX)?;
     replace(&config_path, &with_number(&text, &config, number))?;
-    sync_directory(directory)?;
+    sync_directory(directory).map_err(io_error(directory))?;
     Journal::open_in(
         &lock,
         chain.id(),
         &key.public_key().fingerprint(),
         |_, _| {},
     )?;
-    sync_directory(directory)?;
+    sync_directory(directory).map_err(io_error(directory))?;
     let is_founder = genesis.members.iter().any(|member| member.id == number);
     Ok(Rejoined {
         name: config.name,
@@ -159,8 +159,8 @@ fn set_aside(directory: &Path, now: Time) -> Result<Option<PathBuf>, RejoinError
             fs::rename(&path, place.join(name)).map_err(io_error(&path))?;
         }
     }
-    sync_directory(&place)?;
-    sync_directory(directory)?;
+    sync_directory(&place).map_err(io_error(&place))?;
+    sync_directory(directory).map_err(io_error(directory))?;
     Ok(Some(place))
 }
 
@@ -248,18 +248,16 @@ fn replace(path: &Path, text: &str) -> Result<(), RejoinError> {
 }
 
 /// Makes names in a directory durable, where the system can do that.
-fn sync_directory(directory: &Path) -> Result<(), RejoinError> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(io_error(directory))?;
+    File::open(directory).and_then(|directory| directory.sync_all())?;
     #[cfg(not(unix))]
     let _ = directory;
     Ok(())
 }
 
 /// A moment as a part of a file name: `20261124T131201Z`.
-fn stamp(now: Time) -> String {
+pub(crate) fn stamp(now: Time) -> String {
     let seconds = now.as_millis() / 1_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March have their leap day at the end; 719,468 days lie between the first of

@@ -123,7 +123,7 @@ impl Roster {
 }
 
 /// The epoch of the next height, and how many changes wait for the one after.
-fn position(replica: &NodeReplica) -> (Epoch, usize) {
+pub(crate) fn position(replica: &NodeReplica) -> (Epoch, usize) {
     let changes = replica.ledger().committee_changes().len();
     (epoch(replica), changes)
 }

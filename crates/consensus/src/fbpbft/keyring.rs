@@ -17,7 +17,7 @@ pub struct Keyring<S> {
 }
 
 impl<S: Signer> Keyring<S> {
-    /// The keys of the replica with this number, at least one.
+    /// The keys of the replica with this number. With none it follows and never votes.
     pub fn new(id: ReplicaId, signers: Vec<S>) -> Self {
         Self { id, signers }
     }

@@ -170,6 +170,16 @@ fn render(
             &meters.evidence,
         ),
         (
+            "journal_records_lost_total",
+            "Records of the journal that were lost when it was repaired.",
+            &meters.records_lost,
+        ),
+        (
+            "journal_heights_repaired_total",
+            "Heights that were fetched to repair the journal.",
+            &meters.heights_repaired,
+        ),
+        (
             "frames_malformed_total",
             "Frames that could not be decoded.",
             &meters.malformed_frames,

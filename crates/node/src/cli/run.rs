@@ -3,6 +3,7 @@
 use super::{Failure, code, stop_signal};
 use crate::driver::DriverError;
 use crate::federation::FederationError;
+use crate::host::repair::RepairError;
 use crate::node::{NodeError, Prepared, run};
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal as _, Read as _};
@@ -88,7 +89,9 @@ fn exit_code(error: &NodeError) -> u8 {
         | NodeError::Key(_)
         | NodeError::OtherKey { .. }
         | NodeError::RetiredKey(_) => code::USAGE,
-        NodeError::Driver(DriverError::Halt(_)) | NodeError::Contradiction => code::SAFETY,
+        NodeError::Driver(DriverError::Halt(_))
+        | NodeError::Repair(RepairError::Contradiction { .. } | RepairError::Halt(_))
+        | NodeError::Contradiction => code::SAFETY,
         _ => code::FAILURE,
     }
 }

@@ -16,6 +16,7 @@
 
 mod places;
 mod recover;
+pub mod repair;
 #[cfg(test)]
 mod tests;
 

@@ -123,10 +123,16 @@ pub fn recover<F: FileLayer>(
     reader.sync()?;
     store.check_bound(&reader.identity())?;
     let indexed = store.last_height()?.unwrap_or(Height::ZERO);
+    // In a journal that was repaired, blocks stand in other places than before.
+    let in_place = if store.is_succeeded_by(&reader.identity())? {
+        Height::ZERO
+    } else {
+        indexed
+    };
     let mut from_snapshot = None;
     if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {
         let height = meta.height;
-        match replay(&mut reader, store, restorer, Some(meta)) {
+        match replay(&mut reader, store, restorer, in_place, Some(meta)) {
             Err(RecoverError::Restore(error)) => {
                 tracing::warn!(%height, %error, "the snapshot does not fit the journal; replaying all of it instead");
             }
@@ -142,7 +148,7 @@ pub fn recover<F: FileLayer>(
             basis.verifier.clone(),
             basis.index_seed,
         )?;
-        replay(&mut reader, store, restorer, None)?
+        replay(&mut reader, store, restorer, in_place, None)?
     };
     let last = replay
         .last
@@ -154,8 +160,8 @@ pub fn recover<F: FileLayer>(
             indexed: indexed.max(replay.snapshot),
         });
     }
-    store.bind(&reader.identity())?;
     replay.put_batch()?;
+    store.bind(&reader.identity())?;
     // From here on the index says durably how far this node was.
     store.flush()?;
     let keys = Keyring::new(basis.own, basis.signers);
@@ -175,10 +181,11 @@ fn replay<'s, F: FileLayer>(
     reader: &mut Reader<F>,
     store: &'s Store,
     restorer: Restorer<Ed25519Verifier>,
+    indexed: Height,
     meta: Option<SnapshotMeta>,
 ) -> Result<(Replay<'s>, Recovery), RecoverError> {
     let mut replay = Replay {
-        indexed: store.last_height()?.unwrap_or(Height::ZERO),
+        indexed,
         snapshot: restorer.height(),
         meta,
         restorer,

@@ -48,7 +48,7 @@ impl DiskFile {
     }
 
     /// Opens an existing file for reading alone.
-    pub(super) fn open_for_reading(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open_for_reading(path: &Path) -> io::Result<Self> {
         File::open(path).map(Self)
     }
 }

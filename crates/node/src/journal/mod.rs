@@ -20,7 +20,8 @@
 //! * **A torn tail.** The crash interrupted the last batch. Nothing in it was spoken, because the
 //!   sync had not returned. It is cut off and reported.
 //! * **Damage.** The record was durable once, and the disk or somebody changed it. A node that went
-//!   on without it could contradict its own votes, so it does not start.
+//!   on without it could contradict its own votes, so opening the journal fails. A [`Salvage`] reads
+//!   what is left, for those who know what the records mean.
 //!
 //! They can be told apart because each record notes how many records before it were still pending
 //! when it was written: a later record that holds and was written after the sync proves that the
@@ -41,11 +42,13 @@
 
 mod format;
 mod layer;
+mod salvage;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use layer::{DiskFile, FileLayer};
+pub use salvage::{Damage, Piece, Salvage};
 
 use crate::lock::DirectoryLock;
 pub use format::SALT_BYTES;
@@ -336,6 +339,13 @@ impl<F: FileLayer> Reader<F> {
             torn_tail_bytes: scan.torn_tail_bytes,
             is_new: false,
         })
+    }
+
+    /// Walks through the records and goes on behind damage, to see what is left.
+    pub fn salvage(&mut self) -> Result<Salvage<'_, F>, JournalError> {
+        let length = self.file.length().map_err(JournalError::read)?;
+        let window = Window::new(&mut self.file, length);
+        Ok(Salvage::new(window, self.salt, HEADER_BYTES as u64))
     }
 
     /// Makes sure that one of these keys, given by their fingerprints, signed what is here: nobody may

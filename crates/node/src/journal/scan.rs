@@ -7,6 +7,11 @@ use polity_types::ChainId;
 /// How much is read ahead.
 const WINDOW_BYTES: usize = 1 << 20;
 
+/// Records that may be missing in one place. A stretch may be gone altogether, so these can be more
+/// than would fit into the rest; and yet hardly any other bytes look like such a sequence, so few
+/// places need a checksum.
+const MISSING_MAX: u64 = 1 << 32;
+
 /// What a walk through a journal found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
@@ -63,26 +68,54 @@ fn refuse_damage<F: FileLayer>(
     scan: &Scan,
 ) -> Result<(), JournalError> {
     let missing = scan.records;
-    // No more records than this fit into the rest, so other sequences need no checksum.
-    let rest = (window.length - scan.end) / RECORD_HEADER_BYTES as u64;
-    let sequence_max = missing.saturating_add(rest);
-    let mut offset = scan.end;
+    match proof_behind(window, &scan.salt, missing, scan.end)? {
+        None => Ok(()),
+        Some(proof) => Err(JournalError::Damaged {
+            offset: scan.end,
+            record: missing,
+            proof,
+        }),
+    }
+}
+
+/// Where a record behind `offset` starts that was written when the record `missing` was durable.
+pub(super) fn proof_behind<F: FileLayer>(
+    window: &mut Window<'_, F>,
+    salt: &Salt,
+    missing: u64,
+    offset: u64,
+) -> Result<Option<u64>, JournalError> {
+    let is_proof = |header: &RecordHeader| {
+        let before = header.durable_before();
+        before.is_some_and(|before| before > missing)
+    };
+    let found = find_behind(window, salt, missing, offset, is_proof)?;
+    Ok(found.map(|(offset, _)| offset))
+}
+
+/// The first record at or behind `offset` that holds, has at least the sequence `missing` and is of
+/// use: where it starts, and its sequence.
+///
+/// Looks at each byte once; a checksum is computed only where the sequence could be one.
+pub(super) fn find_behind<F: FileLayer>(
+    window: &mut Window<'_, F>,
+    salt: &Salt,
+    missing: u64,
+    mut offset: u64,
+    is_of_use: impl Fn(&RecordHeader) -> bool,
+) -> Result<Option<(u64, u64)>, JournalError> {
+    let sequence_max = missing.saturating_add(MISSING_MAX);
     while let Some(bytes) = window.array::<RECORD_HEADER_BYTES>(offset)? {
         let header = RecordHeader::decode(&bytes);
         let is_candidate = (missing..=sequence_max).contains(&header.sequence)
-            && header
-                .durable_before()
-                .is_some_and(|before| before > missing);
-        if is_candidate && record_at(window, &scan.salt, offset)?.is_some() {
-            return Err(JournalError::Damaged {
-                offset: scan.end,
-                record: missing,
-                proof: offset,
-            });
+            && header.durable_before().is_some()
+            && is_of_use(&header);
+        if is_candidate && record_at(window, salt, offset)?.is_some() {
+            return Ok(Some((offset, header.sequence)));
         }
         offset += 1;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The record that starts at `offset`, whatever its sequence, if its checksum holds.
@@ -108,7 +141,7 @@ pub(super) fn record_at<'a, F: FileLayer>(
 /// A part of the file in memory, which moves along.
 pub(super) struct Window<'f, F> {
     file: &'f mut F,
-    length: u64,
+    pub(super) length: u64,
     start: u64,
     bytes: Vec<u8>,
     /// How much is read at once.
@@ -117,7 +150,7 @@ pub(super) struct Window<'f, F> {
 
 impl<'f, F: FileLayer> Window<'f, F> {
     /// For a walk.
-    fn new(file: &'f mut F, length: u64) -> Self {
+    pub(super) fn new(file: &'f mut F, length: u64) -> Self {
         Self {
             file,
             length,
@@ -136,7 +169,7 @@ impl<'f, F: FileLayer> Window<'f, F> {
     }
 
     /// `count` bytes from `offset` on, or `None` if the file ends before.
-    fn get(&mut self, offset: u64, count: usize) -> Result<Option<&[u8]>, JournalError> {
+    pub(super) fn get(&mut self, offset: u64, count: usize) -> Result<Option<&[u8]>, JournalError> {
         if offset
             .checked_add(count as u64)
             .is_none_or(|end| end > self.length)

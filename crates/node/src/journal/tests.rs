@@ -1,5 +1,7 @@
 //! A disk that fails in every way that disks do, and what must be left afterwards.
 
+mod damage;
+
 use super::*;
 use crate::scratch::Scratch;
 use proptest::prelude::*;

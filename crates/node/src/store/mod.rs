@@ -73,7 +73,7 @@ const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("rec
 /// Height and position of a chunk to its bytes.
 const SNAPSHOTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
 const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
-/// Format, chain and journal.
+/// Format, chain, journal and its successor.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 const BLOCK_ENTRY_BYTES: usize = 48;
@@ -358,20 +358,45 @@ impl Store {
         Ok(out)
     }
 
-    /// Whether the store is the index of this journal, or of none yet.
+    /// Whether the store is the index of this journal; `false` if of none yet, or of one that this
+    /// journal succeeds.
     ///
     /// # Errors
     ///
     /// [`StoreError::OtherJournal`] if it is bound to another one.
     pub fn check_bound(&self, journal: &[u8; SALT_BYTES]) -> Result<bool, StoreError> {
-        let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let meta = read.open_table(META).map_err(redb::Error::from)?;
-        let bound = meta.get("journal").map_err(redb::Error::from)?;
-        match bound.map(|bytes| bytes.value() == journal.as_slice()) {
+        match self.names("journal", journal)? {
             None => Ok(false),
             Some(true) => Ok(true),
+            Some(false) if self.is_succeeded_by(journal)? => Ok(false),
             Some(false) => Err(StoreError::OtherJournal),
         }
+    }
+
+    /// Whether this journal was announced to take the place of the one that the store is bound to. The
+    /// same blocks stand in other places there, so they have to be put again; what else is here holds.
+    pub fn is_succeeded_by(&self, journal: &[u8; SALT_BYTES]) -> Result<bool, StoreError> {
+        Ok(self.names("successor", journal)? == Some(true))
+    }
+
+    /// Announces, durably, a journal that is about to take the place of the one that the store is bound
+    /// to. Until the store is bound to it, both are taken for its own.
+    pub fn announce(&self, successor: &[u8; SALT_BYTES]) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut meta = write.open_table(META).map_err(redb::Error::from)?;
+            meta.insert("successor", successor.as_slice())
+                .map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+
+    /// Whether an entry is this journal, if there is such an entry.
+    fn names(&self, key: &str, journal: &[u8; SALT_BYTES]) -> Result<Option<bool>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let meta = read.open_table(META).map_err(redb::Error::from)?;
+        let found = meta.get(key).map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value() == journal.as_slice()))
     }
 
     /// Binds the store to its journal, durably. It stays the index of that one.
@@ -388,6 +413,7 @@ impl Store {
             let mut meta = write.open_table(META).map_err(redb::Error::from)?;
             meta.insert("journal", journal.as_slice())
                 .map_err(redb::Error::from)?;
+            meta.remove("successor").map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
     }

@@ -1,0 +1,437 @@
+//! Repairing a journal that is damaged in its middle (FB-15).
+//!
+//! # Why a node may go on
+//!
+//! A node that forgot a vote could sign the contrary, so what counts is which votes are lost. Records
+//! stand in the order of their heights, and each says its sequence, so for every damaged stretch:
+//!
+//! ```text
+//! … Decided(h0) votes of h0+1 │ damage │ a record of h1 … Decided(h1) … votes of the height at hand
+//!                             └ lost: heights from h0 to h1, no others
+//! ```
+//!
+//! * If a decision of `h1` stands behind the last damage, every lost record concerns a decided height.
+//!   A node signs only for the height above its last decision, and once it holds these decisions again
+//!   it never comes back to them. All its votes of heights above `h1` are there. It may go on.
+//! * If not, or if the end of the file does not hold either, the lost votes may be those of a
+//!   height that is still open. They cannot be fetched: nobody else knows what this key signed. The node
+//!   must not vote under it again, see `rejoin`. (Otherwise such an end is an interrupted write, and
+//!   nothing in it was spoken. But a disk that damaged one place may have damaged this one, too.)
+//!
+//! The decisions themselves are lost with their certificates, and come from the other members: a replica
+//! without keys starts from `h0`, verifies and decides as every follower does, and says nothing that a
+//! vote could contradict.
+//!
+//! # How
+//!
+//! ```text
+//! Survey::of     what is lost, and whether that can be repaired
+//! follower       a replica without keys, in the state after h0; its journal is a file of its own
+//! assemble       intact prefix ‖ heights that the follower decided ‖ intact records above them
+//! ```
+//!
+//! The damaged file is only read. Promised transactions of every intact stretch stay, in front of the
+//! height that was being decided when they were promised; those of damaged stretches are lost here, but
+//! had been sent to all members.
+//!
+//! # Invariants
+//!
+//! 1. Every intact record of a height above those that the follower decided is in the new journal.
+//! 2. A decision that stands in the damaged journal is the one of the new journal, or there is no new
+//!    journal.
+//! 3. Records of the new journal are durable in small batches, so that later damage to it is noticed.
+
+use super::{Basis, Host, Places, RecoverError};
+use crate::journal::{
+    Damage, FileLayer, Journal, JournalError, Piece, RECORD_BYTES_MAX, Reader, Salvage,
+};
+use crate::store::Store;
+use polity_consensus::fbpbft::{self, Halt, Keyring};
+use polity_crypto::{Sha256Digest, Signer as _};
+use polity_replica::{Purpose, Record, RestoreError, Restorer};
+use polity_types::{Height, wire};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Damaged stretches that are listed, at most; further ones are only counted.
+pub const STRETCHES_MAX: usize = 16;
+
+/// Records of the new journal that are made durable with one flush.
+const SYNC_EVERY: usize = 256;
+
+/// Why a damaged journal is not repaired.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// The files are not this node's, or cannot be used.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// Votes of an undecided height may be lost.
+    #[error("{0}")]
+    VotesLost(Survey),
+    /// Two decisions for one height.
+    #[error(
+        "the damaged journal decides block {ours} at height {height}, but the other members delivered block {theirs} with a certificate: either the journal is not this node's, or members above the tolerated weight signed both; nothing was changed, so keep all files and ask the other operators"
+    )]
+    Contradiction {
+        /// Height.
+        height: Height,
+        /// The block that the journal decides.
+        ours: Sha256Digest,
+        /// The block that the members delivered.
+        theirs: Sha256Digest,
+    },
+    /// The follower must not go on.
+    #[error("while the journal was being repaired: {0}")]
+    Halt(Halt),
+    /// What was fetched cannot be read back.
+    #[error("what was fetched to repair the journal does not hold; check the disk and start again")]
+    Fetched,
+}
+
+impl From<JournalError> for RepairError {
+    fn from(error: JournalError) -> Self {
+        Self::Recover(error.into())
+    }
+}
+
+impl From<RestoreError> for RepairError {
+    fn from(error: RestoreError) -> Self {
+        Self::Recover(error.into())
+    }
+}
+
+/// Whether the loss can be made good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything lost concerns decided heights, at most this one.
+    Repairable(Height),
+    /// Votes of an undecided height may be lost.
+    VotesLost,
+    /// The records do not stand in the order of their heights, so nothing can be said about what is
+    /// lost.
+    Disorder,
+}
+
+/// What is left of a damaged journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// The damaged stretches, the first [`STRETCHES_MAX`] of them.
+    pub stretches: Vec<Damage>,
+    /// How many there are.
+    pub count: u64,
+    /// Records that are lost.
+    pub lost: u64,
+    /// Bytes at the end that do not hold.
+    pub torn_tail_bytes: u64,
+    /// The last height decided in front of the first of them.
+    pub before: Height,
+    /// The last height decided anywhere.
+    pub last: Height,
+    /// What follows from that.
+    pub verdict: Verdict,
+}
+
+impl Survey {
+    /// Looks at all that is left of a journal.
+    pub fn of<F: FileLayer>(journal: &mut Reader<F>) -> Result<Self, RecoverError> {
+        let mut survey = Self {
+            stretches: Vec::new(),
+            count: 0,
+            lost: 0,
+            torn_tail_bytes: 0,
+            before: Height::ZERO,
+            last: Height::ZERO,
+            verdict: Verdict::Repairable(Height::ZERO),
+        };
+        let mut left = journal.salvage()?;
+        // The height of the last record, and whether something is lost since.
+        let (mut height, mut is_open) = (Height::ZERO, false);
+        // The height up to which lost records may be.
+        let mut until = Height::ZERO;
+        let mut is_ordered = true;
+        while let Some(piece) = left.read()? {
+            let (offset, payload) = match piece {
+                Piece::Record { offset, payload } => (offset, payload),
+                Piece::Damage(damage) => {
+                    survey.note(damage);
+                    is_open |= damage.lost > 0;
+                    continue;
+                }
+            };
+            let Record::Consensus(record) = decode(offset, payload)? else {
+                continue;
+            };
+            is_ordered &= record.height() >= height && record.height() > survey.last;
+            height = record.height();
+            if std::mem::take(&mut is_open) {
+                until = height;
+            }
+            if let fbpbft::Record::Decided(_) = record {
+                survey.last = height;
+                if survey.count == 0 {
+                    survey.before = height;
+                }
+            }
+        }
+        survey.torn_tail_bytes = left.torn_tail_bytes();
+        let is_end_lost = survey.count > 0 && survey.torn_tail_bytes > 0;
+        survey.verdict = if !is_ordered {
+            Verdict::Disorder
+        } else if is_open || is_end_lost || until > survey.last {
+            Verdict::VotesLost
+        } else {
+            Verdict::Repairable(until.max(survey.before))
+        };
+        Ok(survey)
+    }
+
+    fn note(&mut self, damage: Damage) {
+        self.count += 1;
+        self.lost += damage.lost;
+        if self.stretches.len() < STRETCHES_MAX {
+            self.stretches.push(damage);
+        }
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the journal is damaged and {} records are lost,",
+            self.lost
+        )?;
+        for (number, stretch) in self.stretches.iter().enumerate() {
+            let and = if number > 0 { " and" } else { "" };
+            write!(
+                f,
+                "{and} from byte {} to byte {}",
+                stretch.offset, stretch.end
+            )?;
+        }
+        if self.count > self.stretches.len() as u64 {
+            write!(f, " and in other places, {} in all", self.count)?;
+        }
+        if self.torn_tail_bytes > 0 {
+            write!(
+                f,
+                ", and its last {} bytes do not hold",
+                self.torn_tail_bytes
+            )?;
+        }
+        match self.verdict {
+            Verdict::Repairable(until) if until > self.before => write!(
+                f,
+                "; all of them concern decided heights: the node repairs its journal when it starts, and fetches heights {} to {until} from the other members",
+                self.before.next()
+            ),
+            Verdict::Repairable(_) => {
+                f.write_str("; nothing is missing: the node repairs its journal when it starts")
+            }
+            Verdict::VotesLost => write!(
+                f,
+                "; votes of height {} or above may be lost, and a node that forgets may contradict its votes",
+                self.last.next()
+            ),
+            Verdict::Disorder => f.write_str(
+                "; the others do not stand in their order, so nobody can say which votes are among them, and a node that forgets may contradict its votes",
+            ),
+        }?;
+        match self.verdict {
+            Verdict::Repairable(_) => Ok(()),
+            Verdict::VotesLost | Verdict::Disorder => f.write_str(
+                "; restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin` on the data directory: it gets a new key and votes from the next epoch on",
+            ),
+        }
+    }
+}
+
+/// Makes sure that a damaged journal is this node's, as new as its index says, and can be repaired.
+/// Returns what is lost, and the height up to which decisions are to be fetched.
+pub fn examine<F: FileLayer>(
+    journal: &mut Reader<F>,
+    store: &Store,
+    basis: &Basis<'_>,
+) -> Result<(Survey, Height), RepairError> {
+    let keys = basis.signers.iter();
+    journal.check_owner(keys.map(|signer| signer.public_key().fingerprint()))?;
+    let indexed = || {
+        store.check_bound(&journal.identity())?;
+        let snapshot = store.latest_snapshot()?.map(|snapshot| snapshot.height);
+        Ok(store.last_height()?.max(snapshot).unwrap_or(Height::ZERO))
+    };
+    let indexed = indexed().map_err(RecoverError::Store)?;
+    let survey = Survey::of(journal)?;
+    // Blocks that are fetched must not hide that the end of the journal is missing.
+    if survey.last < indexed {
+        let found = survey.last;
+        return Err(RecoverError::JournalOlder { found, indexed }.into());
+    }
+    match survey.verdict {
+        Verdict::Repairable(until) => Ok((survey, until)),
+        Verdict::VotesLost | Verdict::Disorder => Err(RepairError::VotesLost(survey)),
+    }
+}
+
+/// A replica without keys in the state before the damage. What it decides goes into `fetched`, a
+/// journal of its own.
+pub fn follower<F: FileLayer, G: FileLayer>(
+    journal: &mut Reader<F>,
+    survey: &Survey,
+    basis: Basis<'_>,
+    fetched: Journal<G>,
+) -> Result<Host<G>, RepairError> {
+    let mut restorer = Restorer::new(
+        basis.genesis,
+        Purpose::Production,
+        basis.verifier,
+        basis.index_seed,
+    )?;
+    let mut left = journal.salvage()?;
+    while let Some(Piece::Record { offset, payload }) = left.read()? {
+        match decode(offset, payload)? {
+            // Votes of the height that comes next are words of a key that the follower does not have.
+            Record::Consensus(record) if record.height() > survey.before => break,
+            record @ Record::Consensus(_) => {
+                restorer.record(record)?;
+            }
+            Record::Pooled(_) => {}
+        }
+    }
+    let keys = Keyring::new(basis.own, Vec::new());
+    let replica = restorer.finish_with(basis.config, keys)?;
+    Ok(Host::new(replica, fetched, Places::default()))
+}
+
+/// Writes the repaired journal into `new`, which is empty, and makes it durable. `until` is the last
+/// height that the follower decided.
+pub fn assemble<F: FileLayer, G: FileLayer, H: FileLayer>(
+    journal: &mut Reader<F>,
+    survey: &Survey,
+    fetched: &mut Reader<G>,
+    until: Height,
+    new: Journal<H>,
+) -> Result<Journal<H>, RepairError> {
+    let mut out = Writer {
+        journal: new,
+        last: None,
+        unsynced: 0,
+    };
+    let mut fetched = Fetched {
+        left: fetched.salvage()?,
+        height: survey.before,
+        digest: Sha256Digest::ZERO,
+    };
+    let mut left = journal.salvage()?;
+    let mut is_intact = true;
+    while let Some(piece) = left.read()? {
+        let Piece::Record { offset, payload } = piece else {
+            is_intact = false;
+            continue;
+        };
+        let Record::Consensus(record) = decode(offset, payload)? else {
+            out.put(payload)?;
+            continue;
+        };
+        let height = record.height();
+        if is_intact || height > until {
+            if !is_intact {
+                fetched.copy(until, &mut out)?;
+            }
+            out.put(payload)?;
+        } else if let fbpbft::Record::Decided(certificate) = record {
+            fetched.copy(height, &mut out)?;
+            let (ours, theirs) = (certificate.value.digest, fetched.digest);
+            if ours != theirs {
+                return Err(RepairError::Contradiction {
+                    height,
+                    ours,
+                    theirs,
+                });
+            }
+        } else if let Some(below) = height.get().checked_sub(1) {
+            // Whatever was promised from here on stands behind the heights below.
+            fetched.copy(Height::new(below), &mut out)?;
+        }
+    }
+    fetched.copy(until, &mut out)?;
+    out.finish()
+}
+
+/// What the follower decided, in order.
+struct Fetched<'f, F> {
+    left: Salvage<'f, F>,
+    /// The last height that was taken out.
+    height: Height,
+    /// Its block.
+    digest: Sha256Digest,
+}
+
+impl<F: FileLayer> Fetched<'_, F> {
+    /// Moves blocks and decisions up to a height into the new journal.
+    fn copy<H: FileLayer>(
+        &mut self,
+        until: Height,
+        out: &mut Writer<H>,
+    ) -> Result<(), RepairError> {
+        // Blocks of one height; the follower keeps a few at most.
+        let mut blocks: BTreeMap<Sha256Digest, Vec<u8>> = BTreeMap::new();
+        while self.height < until {
+            let Some(Piece::Record { offset, payload }) = self.left.read()? else {
+                return Err(RepairError::Fetched);
+            };
+            match decode(offset, payload)? {
+                Record::Consensus(fbpbft::Record::Block(block)) => {
+                    blocks.insert(block.header.digest(), payload.to_vec());
+                }
+                Record::Consensus(fbpbft::Record::Decided(certificate)) => {
+                    let digest = certificate.value.digest;
+                    let block = blocks.remove(&digest);
+                    let block = block.filter(|_| certificate.height == self.height.next());
+                    out.put(&block.ok_or(RepairError::Fetched)?)?;
+                    out.put(payload)?;
+                    (self.height, self.digest) = (certificate.height, digest);
+                    blocks.clear();
+                }
+                // The views that it passed through concern nobody any more.
+                Record::Consensus(_) | Record::Pooled(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a journal so that all of it has witnesses.
+struct Writer<F> {
+    journal: Journal<F>,
+    /// Written in a batch of its own at the end: it shows that all others were durable.
+    last: Option<Vec<u8>>,
+    unsynced: usize,
+}
+
+impl<F: FileLayer> Writer<F> {
+    fn put(&mut self, payload: &[u8]) -> Result<(), JournalError> {
+        if let Some(before) = self.last.replace(payload.to_vec()) {
+            self.journal.append(&before)?;
+            self.unsynced += 1;
+        }
+        if self.unsynced >= SYNC_EVERY {
+            self.journal.sync()?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Journal<F>, RepairError> {
+        self.journal.sync()?;
+        if let Some(last) = self.last {
+            self.journal.append(&last)?;
+            self.journal.sync()?;
+        }
+        Ok(self.journal)
+    }
+}
+
+fn decode(offset: u64, payload: &[u8]) -> Result<Record, RecoverError> {
+    wire::decode(payload, RECORD_BYTES_MAX).map_err(|_| RecoverError::Record { offset })
+}

@@ -1,0 +1,378 @@
+//! The part of a repair that needs files and links; what is repaired, and why, is in [`crate::host::repair`].
+//!
+//! ```text
+//! journal              damaged, only read, the node's own until the last step
+//! journal.fetched      what a follower without keys decides, from the other members
+//! journal.repaired     written when it has decided enough
+//! journal.damaged-…    the damaged one, kept for the operator
+//! ```
+//!
+//! 1. The follower fetches.
+//! 2. `journal.repaired` is written, and durable.
+//! 3. The index is told of it, and takes both for its own from then on.
+//! 4. The damaged journal gets a second name.
+//! 5. `journal.repaired` is renamed to `journal`.
+//!
+//! Wherever this stops, `journal` is the damaged one, and the next start repairs it anew, or it is the
+//! repaired one. The links that were made stay for the node that starts.
+
+use crate::driver::{Clock, lane, now};
+use crate::host::repair::{RepairError, Survey, assemble, examine, follower};
+use crate::host::{Host, Released};
+use crate::journal::{self, DiskFile, Journal, Reader};
+use crate::meters::Meters;
+use crate::node::{NodeError, Prepared, basis, open_store};
+use crate::rejoin::{stamp, sync_directory};
+use crate::roster;
+use crate::transport::{self, Event, Events, Transport};
+use polity_replica::{Effect, Frame, Input};
+use polity_types::{Height, ReplicaId, Time};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// What the follower decides.
+pub(crate) const FETCHED: &str = "journal.fetched";
+
+/// The journal to be.
+pub(crate) const REPAIRED: &str = "journal.repaired";
+
+/// How the names of damaged journals begin.
+const DAMAGED: &str = "journal.damaged";
+
+/// Events that are handled before the next flush, at most.
+const BATCH_MAX: usize = 64;
+
+/// The log says so often how far a repair is.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Links that are up, for the node that starts.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) events: Events,
+    /// Whom this node can send to.
+    pub(crate) up: BTreeSet<ReplicaId>,
+}
+
+impl Linked {
+    /// Links that were just made.
+    pub(crate) fn new(transport: Transport, events: Events) -> Self {
+        Self {
+            transport: Arc::new(transport),
+            events,
+            up: BTreeSet::new(),
+        }
+    }
+}
+
+/// What a repair works with.
+pub(crate) struct Repair {
+    prepared: Prepared,
+    survey: Survey,
+    /// The height that the follower has to decide.
+    pub(crate) until: Height,
+    pub(crate) follower: Host<DiskFile>,
+}
+
+/// Repairs the damaged journal of a data directory. Returns the links if some were made, and nothing if
+/// `stop` was done before.
+pub(crate) async fn repair(
+    prepared: Prepared,
+    runtime: &Handle,
+    meters: &Meters,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<(Prepared, Option<Linked>)>, NodeError> {
+    let mut repair = blocking(move || Repair::begin(prepared)).await?;
+    let (before, until) = (repair.survey.before, repair.until);
+    tracing::warn!("{}", repair.survey);
+    let mut linked = None;
+    if until > before {
+        let mut links = repair.link()?;
+        let (tell_stop, mut stopped) = oneshot::channel::<()>();
+        let runtime = runtime.clone();
+        let mut work = tokio::task::spawn_blocking(move || {
+            let is_done = repair.follow(&mut links, &runtime, &mut stopped)?;
+            Ok::<_, NodeError>((repair, links, is_done))
+        });
+        let result = tokio::select! {
+            result = &mut work => result,
+            () = stop => {
+                tracing::info!("stopping; the journal stays damaged until the next start");
+                // It may be done already.
+                let _ = tell_stop.send(());
+                work.await
+            }
+        };
+        let is_done;
+        (repair, links, is_done) = result.map_err(|_| NodeError::Contradiction)??;
+        if !is_done {
+            links.transport.shutdown().await;
+            return Ok(None);
+        }
+        linked = Some(links);
+    }
+    let lost = repair.survey.lost;
+    let (prepared, kept) = blocking(move || repair.finish()).await?;
+    meters.records_lost.add(lost);
+    meters.heights_repaired.add(until.get() - before.get());
+    tracing::warn!(
+        records_lost = lost,
+        heights = until.get() - before.get(),
+        kept = %kept.display(),
+        "the journal is repaired, and the damaged one is kept; no vote is lost. Transactions that were promised to clients in its damaged part were sent to all members, so they are lost only if nobody has them any more: clients that still wait should send theirs again"
+    );
+    Ok(Some((prepared, linked)))
+}
+
+impl Repair {
+    /// Looks at the journal, and builds the follower if it can be repaired.
+    pub(crate) fn begin(prepared: Prepared) -> Result<Self, NodeError> {
+        let directory = prepared.lock.path();
+        let mut journal = Reader::open_in(directory, prepared.chain.id())?;
+        let basis = basis(&prepared)?;
+        let (survey, until) = examine(&mut journal, &open_store(&prepared)?, &basis)?;
+        let fetched = fresh(&prepared, FETCHED)?;
+        let follower = follower(&mut journal, &survey, basis, fetched)?;
+        Ok(Self {
+            prepared,
+            survey,
+            until,
+            follower,
+        })
+    }
+
+    /// Makes links to the members of the height in front of the damage.
+    fn link(&self) -> Result<Linked, NodeError> {
+        let Prepared {
+            config,
+            genesis,
+            chain,
+            own,
+            key,
+            ..
+        } = &self.prepared;
+        let replica = self.follower.replica();
+        let members = roster::members(*own, key.public_key(), replica, &config.network.peers);
+        if members.is_empty() {
+            return Err(NodeError::NobodyToAsk(self.until));
+        }
+        let (transport, events) = Transport::start(transport::Config {
+            own: *own,
+            seed: key.seed(),
+            chain: chain.id(),
+            members,
+            listen: config.network.listen,
+            limits: config.transport_limits(genesis),
+        })?;
+        Ok(Linked::new(transport, events))
+    }
+
+    /// Lets the follower catch up. Says whether it did, or was told to stop before.
+    fn follow(
+        &mut self,
+        links: &mut Linked,
+        runtime: &Handle,
+        stopped: &mut oneshot::Receiver<()>,
+    ) -> Result<bool, NodeError> {
+        let mut clock = Clock::default();
+        let mut position = roster::position(self.follower.replica());
+        let mut said = Instant::now();
+        loop {
+            let now = clock.now();
+            if self.follower.deadline().is_some_and(|at| at <= now) {
+                self.follower.tick(now)?;
+            }
+            self.release(links)?;
+            let replica = self.follower.replica();
+            let height = replica.tip().parent.height;
+            if height >= self.until {
+                return Ok(true);
+            }
+            if position != roster::position(replica) {
+                position = roster::position(replica);
+                let (own, key) = (self.prepared.own, self.prepared.key.public_key());
+                let peers = &self.prepared.config.network.peers;
+                let members = roster::members(own, key, replica, peers);
+                links.transport.set_members(members)?;
+            }
+            if said.elapsed() >= SAY_EVERY {
+                said = Instant::now();
+                tracing::info!(%height, until = %self.until, linked = links.up.len(), "repairing the journal");
+            }
+            let deadline = self.follower.deadline();
+            let wait = deadline.map_or(SAY_EVERY, |at| at.saturating_since(now));
+            let first = runtime.block_on(async {
+                tokio::select! {
+                    // If the other end is gone, so is the rest of the node.
+                    _ = &mut *stopped => None,
+                    event = tokio::time::timeout(wait.min(SAY_EVERY), links.events.recv()) => Some(event),
+                }
+            });
+            let mut batch = match first {
+                None | Some(Ok(None)) => return Ok(false),
+                Some(Ok(Some(event))) => vec![event],
+                Some(Err(_)) => Vec::new(),
+            };
+            batch.extend(std::iter::from_fn(|| links.events.try_recv()).take(BATCH_MAX));
+            for event in batch {
+                self.take(event, &mut links.up, clock.now())?;
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        up: &mut BTreeSet<ReplicaId>,
+        now: Time,
+    ) -> Result<(), NodeError> {
+        match event {
+            Event::Frame { from, lane, bytes } => {
+                let limits = self
+                    .prepared
+                    .config
+                    .transport_limits(&self.prepared.genesis);
+                let limit = limits.lanes[lane as usize].frame_bytes_max;
+                match Frame::decode(&bytes, limit) {
+                    Ok(Frame::Consensus(message)) => {
+                        let received = Input::Received { from, message };
+                        self.follower.handle(now, received)?;
+                    }
+                    // Members send again what waits.
+                    Ok(Frame::Transactions(_)) => {}
+                    Err(error) => {
+                        tracing::debug!(peer = %from, lane = lane.name(), %error, "frame dropped");
+                    }
+                }
+            }
+            Event::Connected { peer } => {
+                tracing::info!(%peer, "linked");
+                up.insert(peer);
+            }
+            Event::Disconnected { peer, reason } => {
+                tracing::info!(%peer, reason, "link lost");
+                up.remove(&peer);
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, links: &Linked) -> Result<(), NodeError> {
+        for Released { effect, .. } in self.follower.flush()? {
+            let sent = match effect {
+                Effect::Send { to, frame } => {
+                    let bytes = frame.encode().into();
+                    links.transport.send(to, lane(&frame), bytes)
+                }
+                Effect::Broadcast(frame) => {
+                    let bytes = frame.encode().into();
+                    links.transport.broadcast(lane(&frame), &bytes)
+                }
+                Effect::Halt(halt) => return Err(RepairError::Halt(halt).into()),
+                // There is no index to serve blocks from, no client, and evidence is with the others.
+                Effect::Persist(_)
+                | Effect::Answer { .. }
+                | Effect::Committed(_)
+                | Effect::ServeDecided { .. }
+                | Effect::Report(_) => Ok(()),
+            };
+            if let Err(error) = sent {
+                tracing::warn!(%error, "a frame cannot be sent");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the repaired journal and puts it in place. Returns where the damaged one is kept.
+    pub(crate) fn finish(self) -> Result<(Prepared, PathBuf), NodeError> {
+        let Self {
+            prepared,
+            survey,
+            follower,
+            ..
+        } = self;
+        let until = follower.replica().tip().parent.height;
+        drop(follower);
+        let directory = prepared.lock.path();
+        let chain = prepared.chain.id();
+        let [fetched, repaired, journal] =
+            [FETCHED, REPAIRED, journal::FILE_NAME].map(|name| directory.join(name));
+        let open = |path: &Path| {
+            let file = DiskFile::open_for_reading(path).map_err(file_error(path))?;
+            Ok::<_, NodeError>(Reader::open(file, chain)?)
+        };
+        assemble(
+            &mut Reader::open_in(directory, chain)?,
+            &survey,
+            &mut open(&fetched)?,
+            until,
+            fresh(&prepared, REPAIRED)?,
+        )?;
+        let identity = open(&repaired)?.identity();
+        open_store(&prepared)?.announce(&identity)?;
+        fs::remove_file(&fetched).map_err(file_error(&fetched))?;
+        let kept = keep(directory, &journal)?;
+        fs::rename(&repaired, &journal).map_err(file_error(&repaired))?;
+        sync_directory(directory).map_err(file_error(directory))?;
+        Ok((prepared, kept))
+    }
+}
+
+/// Gives a damaged journal a second name, durably.
+fn keep(directory: &Path, journal: &Path) -> Result<PathBuf, NodeError> {
+    let name = format!("{DAMAGED}-{}", stamp(now()));
+    let mut kept = directory.join(&name);
+    let mut number = 1;
+    while kept.exists() {
+        number += 1;
+        kept = directory.join(format!("{name}-{number}"));
+    }
+    let place = kept.clone();
+    let error = file_error(&place);
+    if fs::hard_link(journal, &kept).is_err() {
+        // Not every file system has second names.
+        fs::copy(journal, &kept).map_err(&error)?;
+        File::open(&kept)
+            .and_then(|file| file.sync_all())
+            .map_err(&error)?;
+    }
+    sync_directory(directory).map_err(&error)?;
+    Ok(kept)
+}
+
+/// An empty journal of this node in a file of its own, in place of what an interrupted repair left.
+fn fresh(prepared: &Prepared, name: &str) -> Result<Journal, NodeError> {
+    let path = prepared.lock.path().join(name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(file_error(&path)(error));
+        }
+        _ => {}
+    }
+    let file = DiskFile::open_or_create(&path).map_err(file_error(&path))?;
+    let owner = prepared.key.public_key().fingerprint();
+    let (journal, _) = Journal::open(file, prepared.chain.id(), &owner, |_, _| {})?;
+    Ok(journal)
+}
+
+fn file_error(path: &Path) -> impl Fn(io::Error) -> NodeError {
+    move |source| NodeError::RepairFile {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.map_err(|_| NodeError::Contradiction)?
+}
