@@ -1,6 +1,6 @@
 //! The threads that keep and serve what is decided.
 //!
-//! One writes the index: where blocks are, their receipts, snapshots, evidence. When a block is in,
+//! One writes the index: where blocks are, their receipts, ends of epochs, snapshots, evidence. When a block is in,
 //! everybody who listens is told. The other reads blocks back for members that fell behind. Both
 //! leave the driver to its replica.
 
@@ -11,8 +11,9 @@ use crate::journal::{DiskFile, JournalError, RECORD_BYTES_MAX, Reader};
 use crate::store::{BlockEntry, Store, StoreError};
 use crate::transport::Transport;
 use polity_consensus::fbpbft::{self, Decided, Message};
+use polity_consensus::light::EpochEnd;
 use polity_replica::{Committed, Frame, Record, Snapshot};
-use polity_types::{Height, ReplicaId, wire};
+use polity_types::{Epoch, Height, ReplicaId, wire};
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -223,6 +224,14 @@ fn put_blocks(
         rows.iter()
             .map(|(height, _, _, receipts)| (*height, receipts.as_slice())),
     )?;
+    let ends: Vec<_> = blocks
+        .iter()
+        .filter_map(|(committed, _)| committed.epoch_end())
+        .map(|end| (end.last.header.epoch, wire::encode(&end)))
+        .collect();
+    if !ends.is_empty() {
+        store.put_epoch_ends(ends.iter().map(|(epoch, end)| (*epoch, end.as_slice())))?;
+    }
     store.put_blocks(
         rows.iter()
             .map(|(height, entry, ids, _)| (*height, *entry, ids.as_slice())),
@@ -277,6 +286,16 @@ impl Blocks {
             }
             _ => Err(ArchiveError::Disagree(height)),
         }
+    }
+
+    /// The ends of epochs from one on, ascending, at most so many of them.
+    pub fn epoch_ends(&self, from: Epoch, count_max: usize) -> Result<Vec<EpochEnd>, ArchiveError> {
+        let ends = self.store.epoch_ends(from, count_max)?;
+        let decode = |(epoch, bytes): (Epoch, Vec<u8>)| {
+            wire::decode(&bytes, RECORD_BYTES_MAX)
+                .map_err(|_| StoreError::Damaged(format!("the end of epoch {epoch}")).into())
+        };
+        ends.into_iter().map(decode).collect()
     }
 }
 

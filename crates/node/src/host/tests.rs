@@ -7,10 +7,11 @@ use crate::keys::SecretKey;
 use crate::scratch::Scratch;
 use crate::store::Store;
 use polity_consensus::fbpbft::{self, Message, VoteKind};
+use polity_consensus::light::LightClient;
 use polity_crypto::{Checker, Sha256Digest};
 use polity_ledger::{Address, Command, SignedTransaction, Transaction};
 use polity_replica::{Admission, Config, Frame, Purpose, Record, Restorer, admit};
-use polity_types::{Amount, Height, ReplicaId, Seed, View};
+use polity_types::{Amount, Epoch, Height, ReplicaId, Seed, View};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// The replica whose host this is.
 const OWN: ReplicaId = ReplicaId::new(0);
+
+/// Heights of one epoch.
+const EPOCH: u64 = 2;
 
 /// Something that happened to the first replica.
 #[derive(Clone, Debug)]
@@ -50,6 +54,7 @@ impl Story {
         let scratch = Scratch::new();
         let members = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let mut plan = Plan::local(members, 1, Time::from_millis(1_000)).unwrap();
+        plan.epoch_length = EPOCH;
         for (agent, platform) in [("alice", "a"), ("bob", "b")] {
             plan.accounts.push(Funded {
                 address: account(agent, platform),
@@ -614,6 +619,12 @@ impl Lived {
                 .map(|r| *r.id.as_bytes())
                 .collect();
             let receipts = encode_receipts(&committed.receipts);
+            if let Some(end) = committed.epoch_end() {
+                let bytes = wire::encode(&end);
+                self.index
+                    .put_epoch_ends([(end.last.header.epoch, bytes.as_slice())])
+                    .unwrap();
+            }
             self.index
                 .put_receipts([(height, receipts.as_slice())])
                 .unwrap();
@@ -694,6 +705,32 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
         .finish(Config::default(), story.keys[0].signer().clone())
         .unwrap();
     assert_eq!(again.tip(), lived.host.replica().tip());
+}
+
+/// The ends of epochs come back with the index, and lead from the genesis to the last of them.
+#[test]
+fn fb_18_ends_of_epochs_are_made_again_from_the_journal() {
+    let story = Story::new();
+    let chain = story.founded.genesis.chain().unwrap();
+    let lived = Lived::through(&story, 3);
+    let expected = lived.index.epoch_ends(Epoch::ZERO, 100).unwrap();
+    assert_eq!(expected.len() as u64, lived.height() / EPOCH);
+    assert!(expected.len() >= 2);
+    let scratch = Scratch::new();
+    let fresh = Store::open(&scratch.path().join("index"), chain.id()).unwrap();
+    // From nothing, and from a snapshot in the middle of an epoch.
+    for index in [&fresh, &lived.index] {
+        let file = lived.file.after_crash(Loss::Nothing);
+        recover(file, index, story.basis(9)).unwrap();
+        assert_eq!(index.epoch_ends(Epoch::ZERO, 100).unwrap(), expected);
+    }
+    let mut light = LightClient::from_genesis(&chain, story.founded.genesis.start);
+    let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+    for (_, bytes) in &expected {
+        let end = wire::decode(bytes, 1 << 20).unwrap();
+        light.advance(&end, &mut checker).unwrap();
+    }
+    assert_eq!(light.epoch().get(), expected.len() as u64);
 }
 
 /// FB-15: the index has seen what the journal forgot, so the journal is an older one. It is left as

@@ -34,7 +34,7 @@ pub use error::StoreError;
 
 use crate::journal::SALT_BYTES;
 use crate::lock::private;
-use polity_types::{ChainId, Height};
+use polity_types::{ChainId, Epoch, Height};
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     TableDefinition, WriteTransaction,
@@ -60,7 +60,7 @@ pub const SNAPSHOTS_MAX: usize = 2;
 /// Pieces of evidence that are kept. An offender is expelled for one, so more are of no use.
 pub const EVIDENCE_MAX: u64 = 4_096;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Height to offsets of block and certificate, and digest.
 const BLOCKS: TableDefinition<'static, u64, &[u8; BLOCK_ENTRY_BYTES]> =
@@ -70,6 +70,8 @@ const TRANSACTIONS: TableDefinition<'static, &[u8; 32], (u64, u32)> =
     TableDefinition::new("transactions");
 /// Height to what became of the block's transactions, as the host encodes it.
 const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("receipts");
+/// Epoch to what ended it, as the host encodes it.
+const EPOCH_ENDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("epoch_ends");
 /// Height and position of a chunk to its bytes.
 const SNAPSHOTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
 const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
@@ -232,6 +234,38 @@ impl Store {
         let table = read.open_table(RECEIPTS).map_err(redb::Error::from)?;
         let found = table.get(height.get()).map_err(redb::Error::from)?;
         Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Keeps what ended epochs. Put before the blocks that do so, like their receipts.
+    pub fn put_epoch_ends<'a>(
+        &self,
+        batch: impl IntoIterator<Item = (Epoch, &'a [u8])>,
+    ) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut ends = write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+            for (epoch, bytes) in batch {
+                ends.insert(epoch.get(), bytes).map_err(redb::Error::from)?;
+            }
+        }
+        commit_in_memory(write)
+    }
+
+    /// What ended the epochs from one on, ascending, at most so many of them.
+    pub fn epoch_ends(
+        &self,
+        from: Epoch,
+        count_max: usize,
+    ) -> Result<Vec<(Epoch, Vec<u8>)>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+        let mut ends = Vec::new();
+        let range = table.range(from.get()..).map_err(redb::Error::from)?;
+        for end in range.take(count_max) {
+            let (epoch, bytes) = end.map_err(redb::Error::from)?;
+            ends.push((Epoch::new(epoch.value()), bytes.value().to_vec()));
+        }
+        Ok(ends)
     }
 
     /// Where the block at a height is.
@@ -459,6 +493,7 @@ impl Store {
             write.open_table(BLOCKS).map_err(redb::Error::from)?;
             write.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
             write.open_table(RECEIPTS).map_err(redb::Error::from)?;
+            write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
             write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
             write.open_table(EVIDENCE).map_err(redb::Error::from)?;
         }

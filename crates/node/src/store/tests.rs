@@ -131,6 +131,27 @@ fn many_blocks_become_durable_without_a_snapshot() {
 }
 
 #[test]
+fn ends_of_epochs_come_in_pages_and_survive_a_crash_with_their_blocks() {
+    let place = Place::new();
+    let store = place.open();
+    assert_eq!(store.epoch_ends(Epoch::ZERO, 10).unwrap(), []);
+    let end = |epoch: u8| (Epoch::new(epoch.into()), vec![epoch; 3]);
+    for epoch in 0..5 {
+        let (number, bytes) = end(epoch);
+        store.put_epoch_ends([(number, bytes.as_slice())]).unwrap();
+    }
+    put(&store, 1);
+    let page = |store: &Store, from: u64, count| store.epoch_ends(Epoch::new(from), count).unwrap();
+    assert_eq!(page(&store, 1, 2), [end(1), end(2)]);
+    assert_eq!(page(&store, 4, 2), [end(4)]);
+    assert_eq!(page(&store, 5, 2), []);
+    store.flush().unwrap();
+    let (_elsewhere, crashed) = place.after_crash();
+    assert_block(&crashed, 1);
+    assert_eq!(page(&crashed, 0, 10).len(), 5);
+}
+
+#[test]
 fn the_last_two_snapshots_stay() {
     let place = Place::new();
     let store = place.open();

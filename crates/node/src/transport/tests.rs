@@ -369,6 +369,8 @@ async fn half_a_frame_of_a_dead_connection_gives_its_share_back() {
     let mut dead = Vec::new();
     for _ in 0..3 {
         let connection = dial_by_hand(B, &members[0], |_| {}).await.unwrap();
+        // The next one must not be taken in before this one.
+        patiently(connection.accept_uni()).await.unwrap();
         let mut stream = connection.open_uni().await.unwrap();
         stream.write_all(&half).await.unwrap();
         dead.push((connection, stream));
