@@ -333,3 +333,70 @@ fn serve_one(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::block;
+    use crate::journal::Journal;
+    use crate::lock::DirectoryLock;
+    use crate::scratch::Scratch;
+    use polity_crypto::Sha256Digest;
+
+    #[test]
+    fn an_index_that_names_another_block_than_the_journal_holds_is_not_believed() {
+        let committed = block();
+        let (height, chain) = (Height::new(1), committed.block.header().chain);
+        let scratch = Scratch::new();
+        let lock = DirectoryLock::acquire(scratch.path()).unwrap();
+        let owner = Sha256Digest::ZERO;
+        let (mut journal, _) = Journal::open_in(&lock, chain, &owner, |_, _| {}).unwrap();
+        let mut put = |record: fbpbft::Record| {
+            let record = Record::Consensus(record);
+            journal.append(&wire::encode(&record)).unwrap()
+        };
+        let block_offset = put(fbpbft::Record::Block(Arc::clone(committed.block.block())));
+        let certificate_offset = put(fbpbft::Record::Decided(committed.certificate.clone()));
+        journal.sync().unwrap();
+        let store = Arc::new(Store::open(&scratch.path().join("index"), chain).unwrap());
+        let reader = Reader::open_in(scratch.path(), chain).unwrap();
+        let blocks = Blocks::new(Arc::clone(&store), reader);
+        assert_eq!(blocks.get(height).unwrap(), None);
+
+        let right = BlockEntry {
+            block_offset,
+            certificate_offset,
+            digest: *committed.block.digest().as_bytes(),
+        };
+        store.put_block(height, &right, &[]).unwrap();
+        let found = blocks.get(height).unwrap().unwrap();
+        assert_eq!(found.block, *committed.block.block());
+        // Another digest, the records in each other's place, and the block at another height.
+        let mut other = right;
+        other.digest[0] ^= 1;
+        let swapped = BlockEntry {
+            block_offset: certificate_offset,
+            certificate_offset: block_offset,
+            ..right
+        };
+        for (at, wrong) in [(1, other), (1, swapped), (2, right)] {
+            let at = Height::new(at);
+            store.put_block(at, &wrong, &[]).unwrap();
+            let refused = blocks.get(at).unwrap_err();
+            assert!(
+                matches!(refused, ArchiveError::Disagree(height) if height == at),
+                "{refused}"
+            );
+        }
+        // Between two records.
+        let between = BlockEntry {
+            block_offset: block_offset + 1,
+            ..right
+        };
+        store.put_block(height, &between, &[]).unwrap();
+        assert!(matches!(blocks.get(height), Err(ArchiveError::Journal(_))));
+        // And the right place is right again.
+        store.put_block(height, &right, &[]).unwrap();
+        assert_eq!(blocks.get(height).unwrap(), Some(found));
+    }
+}

@@ -20,7 +20,7 @@ use crate::store::{self, Store, StoreError};
 use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
 use polity_crypto::ed25519::Ed25519Verifier;
-use polity_replica::Genesis;
+use polity_replica::{Genesis, GenesisError, RestoreError};
 use polity_types::{ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -50,6 +50,18 @@ pub enum NodeError {
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
     )]
     OtherKey {
+        /// The member.
+        name: String,
+        /// Its number.
+        number: ReplicaId,
+    },
+    /// The key is that of another member.
+    #[error(
+        "`{KEY_FILE}` is the key of member {name:?}, whose number is {number}, and this node is number {own}; check that this is the right data directory, and `replica` in node.toml"
+    )]
+    OtherMembersKey {
+        /// This node's number.
+        own: ReplicaId,
         /// The member.
         name: String,
         /// Its number.
@@ -208,7 +220,15 @@ async fn start(
 ) -> Result<Running, NodeError> {
     let limits = prepared.config.transport_limits(&prepared.genesis);
     let (prepared, store, recovered) = tokio::task::spawn_blocking(move || {
-        let (store, recovered) = recover_from_disk(&prepared)?;
+        let Prepared {
+            lock,
+            config,
+            genesis,
+            own,
+            key,
+            ..
+        } = &prepared;
+        let (store, recovered) = recover_from_disk(lock.path(), config, genesis, *own, key)?;
         Ok::<_, NodeError>((prepared, store, recovered))
     })
     .await
@@ -222,6 +242,13 @@ async fn start(
         key,
     } = prepared;
     let replica = &recovered.replica;
+    if let Some(member) = roster::owner_of(own, key.public_key(), replica) {
+        return Err(NodeError::OtherMembersKey {
+            own,
+            name: member.name,
+            number: member.id,
+        });
+    }
     let peers = config.network.peers.clone();
     let members = roster::members(own, key.public_key(), replica, &peers);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
@@ -343,24 +370,31 @@ impl Running {
     }
 }
 
-/// Opens index and journal and builds the replica.
-fn recover_from_disk(prepared: &Prepared) -> Result<(Arc<Store>, Recovered<DiskFile>), NodeError> {
-    let directory = prepared.lock.path();
-    let chain = prepared.chain.id();
-    let store = open_store(&directory.join(store::FILE_NAME), chain)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(KeyFileError::Randomness)?;
+/// Opens index and journal of a data directory that somebody holds the lock of, and builds the replica.
+pub(crate) fn recover_from_disk(
+    directory: &Path,
+    config: &NodeConfig,
+    genesis: &Genesis,
+    own: ReplicaId,
+    key: &SecretKey,
+) -> Result<(Arc<Store>, Recovered<DiskFile>), RecoverError> {
+    let chain = genesis
+        .chain()
+        .map_err(|error| RestoreError::from(GenesisError::from(error)))?;
     let path = directory.join(journal::FILE_NAME);
     if !path.is_file() {
-        return Err(RecoverError::JournalLost.into());
+        return Err(RecoverError::JournalLost);
     }
+    let store = open_store(&directory.join(store::FILE_NAME), chain.id())?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| JournalError::Read(error.into()))?;
     let file = DiskFile::open_or_create(&path).map_err(JournalError::Read)?;
     let basis = Basis {
-        genesis: &prepared.genesis,
-        config: prepared.config.replica_config(),
-        own: prepared.own,
-        signers: vec![prepared.key.signer().clone()],
-        verifier: verifier(&prepared.genesis),
+        genesis,
+        config: config.replica_config(),
+        own,
+        signers: vec![key.signer().clone()],
+        verifier: verifier(genesis),
         index_seed: Seed::new(seed),
     };
     let recovered = recover(file, &store, basis)?;

@@ -385,4 +385,19 @@ fn fb_15_a_node_that_lost_its_journal_comes_back_with_a_new_key() {
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(words.contains("must never sign again"), "{words}");
     std::fs::write(sprout.join("key"), fresh).unwrap();
+    // A node that could go on gives nothing up.
+    let refused = polity(&["rejoin", text(&sprout)]);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("this node needs no rejoin"), "{words}");
+
+    // And with the files of another member it does not start under its own number.
+    let thor = &cluster.nodes[0].directory;
+    for file in ["key", "journal", "index.redb"] {
+        std::fs::copy(thor.join(file), sprout.join(file)).unwrap();
+    }
+    let refused = polity(&["run", text(&sprout)]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("the key of member \"thor\""), "{words}");
 }

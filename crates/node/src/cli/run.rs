@@ -87,6 +87,7 @@ fn exit_code(error: &NodeError) -> u8 {
         | NodeError::Federation(FederationError::Config(_))
         | NodeError::Key(_)
         | NodeError::OtherKey { .. }
+        | NodeError::OtherMembersKey { .. }
         | NodeError::RetiredKey(_) => code::USAGE,
         NodeError::Driver(DriverError::Halt(_)) | NodeError::Contradiction => code::SAFETY,
         _ => code::FAILURE,

@@ -60,6 +60,33 @@ pub enum RecoverError {
     },
 }
 
+impl RecoverError {
+    /// Whether nobody knows any more what this node signed: its journal is lost, damaged, older than the
+    /// node or another one's. Everything else is to be put right, not given up.
+    pub const fn is_forgotten(&self) -> bool {
+        match self {
+            Self::Journal(error) => match error {
+                JournalError::Empty
+                | JournalError::NotAJournal
+                | JournalError::DamagedHeader
+                | JournalError::OtherKey(_)
+                | JournalError::Damaged { .. } => true,
+                JournalError::Full(_)
+                | JournalError::Write(_)
+                | JournalError::Read(_)
+                | JournalError::Poisoned
+                | JournalError::Version(_)
+                | JournalError::OtherChain { .. }
+                | JournalError::TooLong { .. }
+                | JournalError::NoRecord(_) => false,
+            },
+            Self::Store(error) => matches!(error, StoreError::OtherJournal),
+            Self::Restore(_) | Self::JournalLost | Self::JournalOlder { .. } => true,
+            Self::Record { .. } => false,
+        }
+    }
+}
+
 /// A replica that goes on where it stopped.
 #[derive(Debug)]
 pub struct Recovered<F> {
