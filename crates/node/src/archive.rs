@@ -12,6 +12,7 @@ use crate::store::{BlockEntry, Store, StoreError};
 use crate::transport::Transport;
 use polity_consensus::fbpbft::{self, Decided, Message};
 use polity_consensus::light::EpochEnd;
+use polity_merkle::leaf_hash;
 use polity_replica::{Committed, Frame, Record, Snapshot};
 use polity_types::{Epoch, Height, ReplicaId, wire};
 use std::fmt;
@@ -47,7 +48,12 @@ pub enum Task {
         bytes: Vec<u8>,
     },
     /// The whole state.
-    Snapshot(Box<Snapshot>),
+    Snapshot {
+        /// The state.
+        snapshot: Box<Snapshot>,
+        /// Whether it is that after the last block of an epoch.
+        ends_epoch: bool,
+    },
     /// No snapshot can be trusted: the state was another one than the committee's.
     ForgetSnapshots,
 }
@@ -181,11 +187,15 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
                 Task::Evidence { id, bytes } => {
                     store.put_evidence(&id, &bytes)?;
                 }
-                Task::Snapshot(snapshot) => {
+                Task::Snapshot {
+                    snapshot,
+                    ends_epoch,
+                } => {
                     put_blocks(store, hub, &std::mem::take(&mut blocks))?;
                     let height = snapshot.meta.height;
-                    store.put_snapshot(height, encode_snapshot(*snapshot))?;
-                    tracing::info!(%height, "snapshot stored");
+                    let log = ends_epoch.then(|| snapshot_log(&snapshot));
+                    store.put_snapshot(height, encode_snapshot(*snapshot), log.as_deref())?;
+                    tracing::info!(%height, ends_epoch, "snapshot stored");
                 }
                 Task::ForgetSnapshots => store.forget_snapshots()?,
             }
@@ -198,6 +208,12 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
     }
     hub.close();
     store.flush()
+}
+
+/// The leaves of the log over the ledger's chunks.
+fn snapshot_log(snapshot: &Snapshot) -> Vec<u8> {
+    let leaves = snapshot.chunks.iter().map(|chunk| leaf_hash(chunk));
+    leaves.flat_map(|leaf| *leaf.as_bytes()).collect()
 }
 
 fn put_blocks(

@@ -311,7 +311,12 @@ impl<F: FileLayer> Driver<F> {
         }
         let mut wants_snapshot = false;
         let mut has_committed = false;
-        for Released { effect, entry } in released {
+        for released in released {
+            let Released {
+                effect,
+                entry,
+                snapshot,
+            } = released;
             match effect {
                 // The host keeps records to itself.
                 Effect::Persist(_) => {}
@@ -340,11 +345,19 @@ impl<F: FileLayer> Driver<F> {
                     );
                     has_committed = true;
                     wants_snapshot |= header.height.get() % self.snapshot_every == 0;
+                    wants_snapshot &= snapshot.is_none();
                     self.last = Some((header.clone(), committed.certificate.clone()));
                     self.archive.put(Task::Block {
                         committed: Arc::new(committed),
                         entry,
                     })?;
+                    if let Some(snapshot) = snapshot {
+                        self.meters.snapshots.add(1);
+                        self.archive.put(Task::Snapshot {
+                            snapshot,
+                            ends_epoch: true,
+                        })?;
+                    }
                 }
                 Effect::ServeDecided {
                     to,
@@ -383,7 +396,10 @@ impl<F: FileLayer> Driver<F> {
         if wants_snapshot {
             self.meters.snapshots.add(1);
             let snapshot = self.host.replica_mut().snapshot();
-            self.archive.put(Task::Snapshot(Box::new(snapshot)))?;
+            self.archive.put(Task::Snapshot {
+                snapshot: Box::new(snapshot),
+                ends_epoch: false,
+            })?;
         }
         Ok(())
     }

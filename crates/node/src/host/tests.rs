@@ -10,7 +10,9 @@ use polity_consensus::fbpbft::{self, Message, VoteKind};
 use polity_consensus::light::LightClient;
 use polity_crypto::{Checker, Sha256Digest};
 use polity_ledger::{Address, Command, SignedTransaction, Transaction};
-use polity_replica::{Admission, Config, Frame, Purpose, Record, Restorer, admit};
+use polity_replica::{
+    Admission, Config, Frame, Purpose, Record, Restorer, admit, application_root,
+};
 use polity_types::{Amount, Epoch, Height, ReplicaId, Seed, View};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -643,7 +645,7 @@ impl Lived {
         change(&mut snapshot.meta);
         let height = snapshot.meta.height;
         self.index
-            .put_snapshot(height, encode_snapshot(snapshot))
+            .put_snapshot(height, encode_snapshot(snapshot), None)
             .unwrap();
     }
 
@@ -707,6 +709,43 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     assert_eq!(again.tip(), lived.host.replica().tip());
 }
 
+/// FB-19: the state after the last block of an epoch is that which the first block of the next names.
+#[test]
+fn fb_19_the_state_at_the_end_of_an_epoch_is_certified_by_the_next_header() {
+    let story = Story::new();
+    let file = MemoryFile::new(fresh_journal(&story));
+    let mut host = Host::new(story.replica(0), open(&story, file), Places::default());
+    let mut snapshots = BTreeMap::new();
+    let mut headers = Vec::new();
+    for (time, step) in &story.steps {
+        match step.clone() {
+            Step::Tick => host.tick(*time).unwrap(),
+            Step::Input(input) => host.handle(*time, input).unwrap(),
+        }
+        for released in host.flush().unwrap() {
+            let Effect::Committed(committed) = released.effect else {
+                assert!(released.snapshot.is_none());
+                continue;
+            };
+            let header = committed.block.header().clone();
+            let ends_epoch = header.height.get().is_multiple_of(EPOCH);
+            assert_eq!(released.snapshot.is_some(), ends_epoch, "{}", header.height);
+            snapshots.extend(released.snapshot.map(|snapshot| (header.height, snapshot)));
+            headers.push(header);
+        }
+    }
+    assert!(snapshots.len() >= 2);
+    for pair in headers.windows(2) {
+        let Some(snapshot) = snapshots.get(&pair[0].height) else {
+            continue;
+        };
+        assert_eq!(snapshot.meta.digest, pair[0].digest());
+        let root = application_root(&snapshot.meta.ledger_root);
+        assert_eq!(root, pair[1].application_root);
+        assert_eq!(snapshot.meta.receipts, pair[1].receipts_root);
+    }
+}
+
 /// The ends of epochs come back with the index, and lead from the genesis to the last of them.
 #[test]
 fn fb_18_ends_of_epochs_are_made_again_from_the_journal() {
@@ -767,7 +806,7 @@ fn fb_15_an_older_journal_beside_a_newer_index_is_refused() {
         let mut lived = lived;
         encode_snapshot(lived.host.replica_mut().snapshot())
     };
-    index.put_snapshot(snapshot, stored).unwrap();
+    index.put_snapshot(snapshot, stored, None).unwrap();
     let cut = usize::try_from(records[last].0).unwrap();
     let file = MemoryFile::new(bytes[..cut].to_vec());
     assert!(matches!(
