@@ -1,19 +1,19 @@
 //! The threads that keep and serve what is decided.
 //!
-//! One writes the index: where blocks are, their receipts, ends of epochs, snapshots, evidence. When a block is in,
-//! everybody who listens is told. The other reads blocks back for members that fell behind. Both
-//! leave the driver to its replica.
+//! One writes the index: where blocks are, their receipts, ends of epochs, snapshots, evidence. When a
+//! block is in, everybody who listens is told. The other reads blocks back for members that fell behind
+//! (see [`crate::serve`]). Both leave the driver to its replica.
 
-use crate::driver::lane;
 use crate::host::{encode_receipts, encode_snapshot};
 use crate::hub::Hub;
 use crate::journal::{DiskFile, JournalError, RECORD_BYTES_MAX, Reader};
+use crate::serve::{self, Request, Requests};
 use crate::store::{BlockEntry, Store, StoreError};
 use crate::transport::Transport;
-use polity_consensus::fbpbft::{self, Decided, Message};
+use polity_consensus::fbpbft::{self, Decided};
 use polity_consensus::light::EpochEnd;
 use polity_merkle::leaf_hash;
-use polity_replica::{Committed, Frame, Record, Snapshot};
+use polity_replica::{Committed, Record, Snapshot};
 use polity_types::{Epoch, Height, ReplicaId, wire};
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -26,9 +26,6 @@ const TASKS_MAX: usize = 256;
 
 /// The index is durable up to so long ago: how far it is shows whether a journal is the newest one.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-
-/// Members' requests for blocks that wait, at most; further ones are dropped, and asked again.
-const REQUESTS_MAX: usize = 64;
 
 /// Something to keep.
 #[derive(Debug)]
@@ -77,17 +74,10 @@ pub enum ArchiveError {
     Ended,
 }
 
-struct Request {
-    to: ReplicaId,
-    from: Height,
-    count_max: u64,
-    bytes_max: usize,
-}
-
 /// The sending end.
 pub struct Archive {
     tasks: Option<SyncSender<Task>>,
-    requests: Option<SyncSender<Request>>,
+    requests: Arc<Requests>,
     writer: Option<JoinHandle<Result<(), StoreError>>>,
     server: Option<JoinHandle<()>>,
 }
@@ -111,13 +101,14 @@ impl Archive {
         let writer = std::thread::Builder::new()
             .name("polity-index".to_owned())
             .spawn(move || write(&writer_store, &hub, &received))?;
-        let (requests, received) = sync_channel(REQUESTS_MAX);
+        let requests = Arc::new(Requests::default());
+        let served = Arc::clone(&requests);
         let server = std::thread::Builder::new()
             .name("polity-serve".to_owned())
-            .spawn(move || serve(&blocks, &transport, &received))?;
+            .spawn(move || serve::run(&blocks, &transport, &served))?;
         Ok(Self {
             tasks: Some(tasks),
-            requests: Some(requests),
+            requests,
             writer: Some(writer),
             server: Some(server),
         })
@@ -137,22 +128,15 @@ impl Archive {
         Err(ArchiveError::Ended)
     }
 
-    /// Sends decided blocks to a member that fell behind. Dropped if many ask: it will ask again.
-    pub fn serve(&self, to: ReplicaId, from: Height, count_max: u64, bytes_max: usize) {
-        if let Some(requests) = &self.requests {
-            let _ = requests.try_send(Request {
-                to,
-                from,
-                count_max,
-                bytes_max,
-            });
-        }
+    /// Sends decided blocks to a member that fell behind. Dropped if it asked often: it will ask again.
+    pub fn serve(&self, to: ReplicaId, request: Request) {
+        self.requests.push(to, request);
     }
 
     /// Waits until everything is written durably.
     pub fn finish(&mut self) -> Result<(), ArchiveError> {
         self.tasks = None;
-        self.requests = None;
+        self.requests.close();
         if let Some(server) = self.server.take() {
             let _ = server.join();
         }
@@ -313,41 +297,6 @@ impl Blocks {
         };
         ends.into_iter().map(decode).collect()
     }
-}
-
-fn serve(blocks: &Blocks, transport: &Transport, requests: &Receiver<Request>) {
-    while let Ok(request) = requests.recv() {
-        if let Err(error) = serve_one(blocks, transport, &request) {
-            tracing::warn!(peer = %request.to, height = %request.from, %error, "cannot serve blocks");
-        }
-    }
-}
-
-fn serve_one(
-    blocks: &Blocks,
-    transport: &Transport,
-    request: &Request,
-) -> Result<(), ArchiveError> {
-    let mut height = request.from;
-    let mut bytes_sent = 0;
-    for _ in 0..request.count_max {
-        let Some(decided) = blocks.get(height)? else {
-            break;
-        };
-        let frame = Frame::Consensus(Message::Decided(decided));
-        let bytes = frame.encode();
-        // One block is always sent, so that nobody waits for ever behind a large one.
-        if bytes_sent > 0 && bytes_sent + bytes.len() > request.bytes_max {
-            break;
-        }
-        bytes_sent += bytes.len();
-        if let Err(error) = transport.send(request.to, lane(&frame), bytes.into()) {
-            tracing::warn!(peer = %request.to, %height, %error, "a block cannot be sent");
-            break;
-        }
-        height = height.next();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

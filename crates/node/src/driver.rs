@@ -15,6 +15,7 @@ use crate::host::{Host, NodeReplica, Released};
 use crate::journal::{FileLayer, JournalError};
 use crate::meters::{Meters, micros};
 use crate::roster::Roster;
+use crate::serve::Request;
 use crate::transport::{Lane, Transport};
 use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
 use polity_crypto::Verified;
@@ -364,7 +365,14 @@ impl<F: FileLayer> Driver<F> {
                     from,
                     count_max,
                     bytes_max,
-                } => self.archive.serve(to, from, count_max, bytes_max),
+                } => {
+                    let request = Request {
+                        from,
+                        count_max,
+                        bytes_max,
+                    };
+                    self.archive.serve(to, request);
+                }
                 Effect::Report(evidence) => {
                     let chain = self.host.replica().chain();
                     let accused = evidence.accused(chain);

@@ -61,6 +61,7 @@ pub mod rejoin;
 pub mod roster;
 #[cfg(test)]
 mod scratch;
+pub mod serve;
 mod soak;
 pub mod store;
 pub mod table;
