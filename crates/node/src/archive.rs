@@ -1,18 +1,20 @@
 //! The threads that keep and serve what is decided.
 //!
-//! One writes the index: where blocks are, their receipts, snapshots, evidence. When a block is in,
-//! everybody who listens is told. The other reads blocks back for members that fell behind. Both
-//! leave the driver to its replica.
+//! One writes the index: where blocks are, their receipts, ends of epochs, snapshots, evidence. When a
+//! block is in, everybody who listens is told. The other reads blocks back for members that fell behind
+//! (see [`crate::serve`]). Both leave the driver to its replica.
 
-use crate::driver::lane;
 use crate::host::{encode_receipts, encode_snapshot};
 use crate::hub::Hub;
 use crate::journal::{DiskFile, JournalError, RECORD_BYTES_MAX, Reader};
+use crate::serve::{self, Request, Requests};
 use crate::store::{BlockEntry, Store, StoreError};
 use crate::transport::Transport;
-use polity_consensus::fbpbft::{self, Decided, Message};
-use polity_replica::{Committed, Frame, Record, Snapshot};
-use polity_types::{Height, ReplicaId, wire};
+use polity_consensus::fbpbft::{self, Decided};
+use polity_consensus::light::EpochEnd;
+use polity_merkle::leaf_hash;
+use polity_replica::{Committed, Record, Snapshot};
+use polity_types::{Epoch, Height, ReplicaId, wire};
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,9 +26,6 @@ const TASKS_MAX: usize = 256;
 
 /// The index is durable up to so long ago: how far it is shows whether a journal is the newest one.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-
-/// Members' requests for blocks that wait, at most; further ones are dropped, and asked again.
-const REQUESTS_MAX: usize = 64;
 
 /// Something to keep.
 #[derive(Debug)]
@@ -46,7 +45,12 @@ pub enum Task {
         bytes: Vec<u8>,
     },
     /// The whole state.
-    Snapshot(Box<Snapshot>),
+    Snapshot {
+        /// The state.
+        snapshot: Box<Snapshot>,
+        /// Whether it is that after the last block of an epoch.
+        ends_epoch: bool,
+    },
     /// No snapshot can be trusted: the state was another one than the committee's.
     ForgetSnapshots,
 }
@@ -70,17 +74,10 @@ pub enum ArchiveError {
     Ended,
 }
 
-struct Request {
-    to: ReplicaId,
-    from: Height,
-    count_max: u64,
-    bytes_max: usize,
-}
-
 /// The sending end.
 pub struct Archive {
     tasks: Option<SyncSender<Task>>,
-    requests: Option<SyncSender<Request>>,
+    requests: Arc<Requests>,
     writer: Option<JoinHandle<Result<(), StoreError>>>,
     server: Option<JoinHandle<()>>,
 }
@@ -104,13 +101,14 @@ impl Archive {
         let writer = std::thread::Builder::new()
             .name("polity-index".to_owned())
             .spawn(move || write(&writer_store, &hub, &received))?;
-        let (requests, received) = sync_channel(REQUESTS_MAX);
+        let requests = Arc::new(Requests::default());
+        let served = Arc::clone(&requests);
         let server = std::thread::Builder::new()
             .name("polity-serve".to_owned())
-            .spawn(move || serve(&blocks, &transport, &received))?;
+            .spawn(move || serve::run(&blocks, &transport, &served))?;
         Ok(Self {
             tasks: Some(tasks),
-            requests: Some(requests),
+            requests,
             writer: Some(writer),
             server: Some(server),
         })
@@ -130,22 +128,15 @@ impl Archive {
         Err(ArchiveError::Ended)
     }
 
-    /// Sends decided blocks to a member that fell behind. Dropped if many ask: it will ask again.
-    pub fn serve(&self, to: ReplicaId, from: Height, count_max: u64, bytes_max: usize) {
-        if let Some(requests) = &self.requests {
-            let _ = requests.try_send(Request {
-                to,
-                from,
-                count_max,
-                bytes_max,
-            });
-        }
+    /// Sends decided blocks to a member that fell behind. Dropped if it asked often: it will ask again.
+    pub fn serve(&self, to: ReplicaId, request: Request) {
+        self.requests.push(to, request);
     }
 
     /// Waits until everything is written durably.
     pub fn finish(&mut self) -> Result<(), ArchiveError> {
         self.tasks = None;
-        self.requests = None;
+        self.requests.close();
         if let Some(server) = self.server.take() {
             let _ = server.join();
         }
@@ -180,11 +171,15 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
                 Task::Evidence { id, bytes } => {
                     store.put_evidence(&id, &bytes)?;
                 }
-                Task::Snapshot(snapshot) => {
+                Task::Snapshot {
+                    snapshot,
+                    ends_epoch,
+                } => {
                     put_blocks(store, hub, &std::mem::take(&mut blocks))?;
                     let height = snapshot.meta.height;
-                    store.put_snapshot(height, encode_snapshot(*snapshot))?;
-                    tracing::info!(%height, "snapshot stored");
+                    let log = ends_epoch.then(|| snapshot_log(&snapshot));
+                    store.put_snapshot(height, encode_snapshot(*snapshot), log.as_deref())?;
+                    tracing::info!(%height, ends_epoch, "snapshot stored");
                 }
                 Task::ForgetSnapshots => store.forget_snapshots()?,
             }
@@ -197,6 +192,12 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
     }
     hub.close();
     store.flush()
+}
+
+/// The leaves of the log over the ledger's chunks.
+fn snapshot_log(snapshot: &Snapshot) -> Vec<u8> {
+    let leaves = snapshot.chunks.iter().map(|chunk| leaf_hash(chunk));
+    leaves.flat_map(|leaf| *leaf.as_bytes()).collect()
 }
 
 fn put_blocks(
@@ -223,6 +224,14 @@ fn put_blocks(
         rows.iter()
             .map(|(height, _, _, receipts)| (*height, receipts.as_slice())),
     )?;
+    let ends: Vec<_> = blocks
+        .iter()
+        .filter_map(|(committed, _)| committed.epoch_end())
+        .map(|end| (end.last.header.epoch, wire::encode(&end)))
+        .collect();
+    if !ends.is_empty() {
+        store.put_epoch_ends(ends.iter().map(|(epoch, end)| (*epoch, end.as_slice())))?;
+    }
     store.put_blocks(
         rows.iter()
             .map(|(height, entry, ids, _)| (*height, *entry, ids.as_slice())),
@@ -278,39 +287,81 @@ impl Blocks {
             _ => Err(ArchiveError::Disagree(height)),
         }
     }
-}
 
-fn serve(blocks: &Blocks, transport: &Transport, requests: &Receiver<Request>) {
-    while let Ok(request) = requests.recv() {
-        if let Err(error) = serve_one(blocks, transport, &request) {
-            tracing::warn!(peer = %request.to, height = %request.from, %error, "cannot serve blocks");
-        }
-    }
-}
-
-fn serve_one(
-    blocks: &Blocks,
-    transport: &Transport,
-    request: &Request,
-) -> Result<(), ArchiveError> {
-    let mut height = request.from;
-    let mut bytes_sent = 0;
-    for _ in 0..request.count_max {
-        let Some(decided) = blocks.get(height)? else {
-            break;
+    /// The ends of epochs from one on, ascending, at most so many of them.
+    pub fn epoch_ends(&self, from: Epoch, count_max: usize) -> Result<Vec<EpochEnd>, ArchiveError> {
+        let ends = self.store.epoch_ends(from, count_max)?;
+        let decode = |(epoch, bytes): (Epoch, Vec<u8>)| {
+            wire::decode(&bytes, RECORD_BYTES_MAX)
+                .map_err(|_| StoreError::Damaged(format!("the end of epoch {epoch}")).into())
         };
-        let frame = Frame::Consensus(Message::Decided(decided));
-        let bytes = frame.encode();
-        // One block is always sent, so that nobody waits for ever behind a large one.
-        if bytes_sent > 0 && bytes_sent + bytes.len() > request.bytes_max {
-            break;
-        }
-        bytes_sent += bytes.len();
-        if let Err(error) = transport.send(request.to, lane(&frame), bytes.into()) {
-            tracing::warn!(peer = %request.to, %height, %error, "a block cannot be sent");
-            break;
-        }
-        height = height.next();
+        ends.into_iter().map(decode).collect()
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::block;
+    use crate::journal::Journal;
+    use crate::lock::DirectoryLock;
+    use crate::scratch::Scratch;
+    use polity_crypto::Sha256Digest;
+
+    #[test]
+    fn an_index_that_names_another_block_than_the_journal_holds_is_not_believed() {
+        let committed = block();
+        let (height, chain) = (Height::new(1), committed.block.header().chain);
+        let scratch = Scratch::new();
+        let lock = DirectoryLock::acquire(scratch.path()).unwrap();
+        let owner = Sha256Digest::ZERO;
+        let (mut journal, _) = Journal::open_in(&lock, chain, &owner, |_, _| {}).unwrap();
+        let mut put = |record: fbpbft::Record| {
+            let record = Record::Consensus(record);
+            journal.append(&wire::encode(&record)).unwrap()
+        };
+        let block_offset = put(fbpbft::Record::Block(Arc::clone(committed.block.block())));
+        let certificate_offset = put(fbpbft::Record::Decided(committed.certificate.clone()));
+        journal.sync().unwrap();
+        let store = Arc::new(Store::open(&scratch.path().join("index"), chain).unwrap());
+        let reader = Reader::open_in(scratch.path(), chain).unwrap();
+        let blocks = Blocks::new(Arc::clone(&store), reader);
+        assert_eq!(blocks.get(height).unwrap(), None);
+
+        let right = BlockEntry {
+            block_offset,
+            certificate_offset,
+            digest: *committed.block.digest().as_bytes(),
+        };
+        store.put_block(height, &right, &[]).unwrap();
+        let found = blocks.get(height).unwrap().unwrap();
+        assert_eq!(found.block, *committed.block.block());
+        // Another digest, the records in each other's place, and the block at another height.
+        let mut other = right;
+        other.digest[0] ^= 1;
+        let swapped = BlockEntry {
+            block_offset: certificate_offset,
+            certificate_offset: block_offset,
+            ..right
+        };
+        for (at, wrong) in [(1, other), (1, swapped), (2, right)] {
+            let at = Height::new(at);
+            store.put_block(at, &wrong, &[]).unwrap();
+            let refused = blocks.get(at).unwrap_err();
+            assert!(
+                matches!(refused, ArchiveError::Disagree(height) if height == at),
+                "{refused}"
+            );
+        }
+        // Between two records.
+        let between = BlockEntry {
+            block_offset: block_offset + 1,
+            ..right
+        };
+        store.put_block(height, &between, &[]).unwrap();
+        assert!(matches!(blocks.get(height), Err(ArchiveError::Journal(_))));
+        // And the right place is right again.
+        store.put_block(height, &right, &[]).unwrap();
+        assert_eq!(blocks.get(height).unwrap(), Some(found));
+    }
 }

@@ -97,7 +97,8 @@ const fn default_streams_max() -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// A snapshot of the ledger is taken every so many blocks; a restart replays what follows it.
+    /// A snapshot of the ledger is taken at the end of each epoch, and every so many blocks; a restart
+    /// replays what follows it.
     pub snapshot_every_blocks: u64,
 }
 
@@ -267,7 +268,8 @@ impl NodeConfig {
              streams_max = {streams}\n\
              \n\
              [storage]\n\
-             # A snapshot of the ledger is taken every so many blocks; a restart replays what follows.\n\
+             # A snapshot of the ledger is taken at the end of each epoch, and every so many blocks; a\n\
+             # restart replays what follows.\n\
              snapshot_every_blocks = {snapshot}\n\
              \n\
              [consensus]\n\

@@ -15,6 +15,7 @@ use crate::host::{Host, NodeReplica, Released};
 use crate::journal::{FileLayer, JournalError};
 use crate::meters::{Meters, micros};
 use crate::roster::Roster;
+use crate::serve::Request;
 use crate::transport::{Lane, Transport};
 use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
 use polity_crypto::Verified;
@@ -312,7 +313,12 @@ impl<F: FileLayer> Driver<F> {
         }
         let mut wants_snapshot = false;
         let mut has_committed = false;
-        for Released { effect, entry } in released {
+        for released in released {
+            let Released {
+                effect,
+                entry,
+                snapshot,
+            } = released;
             match effect {
                 // The host keeps records to itself.
                 Effect::Persist(_) => {}
@@ -341,18 +347,33 @@ impl<F: FileLayer> Driver<F> {
                     );
                     has_committed = true;
                     wants_snapshot |= header.height.get() % self.snapshot_every == 0;
+                    wants_snapshot &= snapshot.is_none();
                     self.last = Some((header.clone(), committed.certificate.clone()));
                     self.archive.put(Task::Block {
                         committed: Arc::new(committed),
                         entry,
                     })?;
+                    if let Some(snapshot) = snapshot {
+                        self.meters.snapshots.add(1);
+                        self.archive.put(Task::Snapshot {
+                            snapshot,
+                            ends_epoch: true,
+                        })?;
+                    }
                 }
                 Effect::ServeDecided {
                     to,
                     from,
                     count_max,
                     bytes_max,
-                } => self.archive.serve(to, from, count_max, bytes_max),
+                } => {
+                    let request = Request {
+                        from,
+                        count_max,
+                        bytes_max,
+                    };
+                    self.archive.serve(to, request);
+                }
                 Effect::Report(evidence) => {
                     let chain = self.host.replica().chain();
                     let accused = evidence.accused(chain);
@@ -384,7 +405,10 @@ impl<F: FileLayer> Driver<F> {
         if wants_snapshot {
             self.meters.snapshots.add(1);
             let snapshot = self.host.replica_mut().snapshot();
-            self.archive.put(Task::Snapshot(Box::new(snapshot)))?;
+            self.archive.put(Task::Snapshot {
+                snapshot: Box::new(snapshot),
+                ends_epoch: false,
+            })?;
         }
         Ok(())
     }

@@ -172,7 +172,7 @@ fn size(committed: &Committed) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::federation::{Funded, KEY_FILE, Plan, found};
     use crate::keys::SecretKey;
@@ -186,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     /// The first block of a federation of one, with one payment.
-    fn block() -> Committed {
+    pub(crate) fn block() -> Committed {
         let scratch = Scratch::new();
         let mut plan = Plan::local(vec!["solo".to_owned()], 1, Time::from_millis(1_000)).unwrap();
         let alice = Address::new("alice", "solo").unwrap();

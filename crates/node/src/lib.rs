@@ -62,6 +62,7 @@ mod repair;
 pub mod roster;
 #[cfg(test)]
 mod scratch;
+pub mod serve;
 mod soak;
 pub mod store;
 pub mod table;

@@ -22,7 +22,7 @@ use crate::store::{self, Store, StoreError};
 use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
 use polity_crypto::ed25519::Ed25519Verifier;
-use polity_replica::Genesis;
+use polity_replica::{Genesis, GenesisError, RestoreError};
 use polity_types::{Height, ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -52,6 +52,18 @@ pub enum NodeError {
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
     )]
     OtherKey {
+        /// The member.
+        name: String,
+        /// Its number.
+        number: ReplicaId,
+    },
+    /// The key is that of another member.
+    #[error(
+        "`{KEY_FILE}` is the key of member {name:?}, whose number is {number}, and this node is number {own}; check that this is the right data directory, and `replica` in node.toml"
+    )]
+    OtherMembersKey {
+        /// This node's number.
+        own: ReplicaId,
         /// The member.
         name: String,
         /// Its number.
@@ -234,7 +246,7 @@ async fn start(
     let limits = prepared.config.transport_limits(&prepared.genesis);
     let (mut prepared, mut recovery) = recover_beside(prepared).await?;
     let mut linked = None;
-    if let Err(NodeError::Recover(RecoverError::Journal(JournalError::Damaged { .. }))) = recovery {
+    if let Err(RecoverError::Journal(JournalError::Damaged { .. })) = recovery {
         let Some(repaired) = Box::pin(repair(prepared, runtime, meters, stop)).await? else {
             return Ok(None);
         };
@@ -251,6 +263,13 @@ async fn start(
         key,
     } = prepared;
     let replica = &recovered.replica;
+    if let Some(member) = roster::owner_of(own, key.public_key(), replica) {
+        return Err(NodeError::OtherMembersKey {
+            own,
+            name: member.name,
+            number: member.id,
+        });
+    }
     let peers = config.network.peers.clone();
     let members = roster::members(own, key.public_key(), replica, &peers);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
@@ -387,41 +406,63 @@ impl Running {
 /// The index, and a replica that goes on where it stopped.
 pub(crate) type Restored = (Arc<Store>, Recovered<DiskFile>);
 
+/// A data directory of which somebody holds the lock, and what it is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) config: &'a NodeConfig,
+    pub(crate) genesis: &'a Genesis,
+    pub(crate) own: ReplicaId,
+    pub(crate) key: &'a SecretKey,
+}
+
+impl Prepared {
+    /// Its directory.
+    pub(crate) fn home(&self) -> Home<'_> {
+        Home {
+            directory: self.lock.path(),
+            config: &self.config,
+            genesis: &self.genesis,
+            own: self.own,
+            key: &self.key,
+        }
+    }
+}
+
 /// The same as [`recover_from_disk`], beside the runtime.
 async fn recover_beside(
     prepared: Prepared,
-) -> Result<(Prepared, Result<Restored, NodeError>), NodeError> {
+) -> Result<(Prepared, Result<Restored, RecoverError>), NodeError> {
     let work = tokio::task::spawn_blocking(move || {
-        let result = recover_from_disk(&prepared);
+        let result = recover_from_disk(prepared.home());
         (prepared, result)
     });
     work.await.map_err(|_| NodeError::Contradiction)
 }
 
 /// What recovering needs to know beside the files.
-pub(crate) fn basis(prepared: &Prepared) -> Result<Basis<'_>, NodeError> {
+pub(crate) fn basis(home: Home<'_>) -> Result<Basis<'_>, RecoverError> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(KeyFileError::Randomness)?;
+    getrandom::fill(&mut seed).map_err(|error| JournalError::Read(error.into()))?;
     Ok(Basis {
-        genesis: &prepared.genesis,
-        config: prepared.config.replica_config(),
-        own: prepared.own,
-        signers: vec![prepared.key.signer().clone()],
-        verifier: verifier(&prepared.genesis),
+        genesis: home.genesis,
+        config: home.config.replica_config(),
+        own: home.own,
+        signers: vec![home.key.signer().clone()],
+        verifier: verifier(home.genesis),
         index_seed: Seed::new(seed),
     })
 }
 
 /// Opens index and journal and builds the replica.
-pub(crate) fn recover_from_disk(prepared: &Prepared) -> Result<Restored, NodeError> {
-    let directory = prepared.lock.path();
-    let store = open_store(prepared)?;
-    let path = directory.join(journal::FILE_NAME);
+pub(crate) fn recover_from_disk(home: Home<'_>) -> Result<Restored, RecoverError> {
+    let path = home.directory.join(journal::FILE_NAME);
     if !path.is_file() {
-        return Err(RecoverError::JournalLost.into());
+        return Err(RecoverError::JournalLost);
     }
+    let store = open_store(home)?;
     let file = DiskFile::open_or_create(&path).map_err(JournalError::Read)?;
-    let recovered = recover(file, &store, basis(prepared)?)?;
+    let recovered = recover(file, &store, basis(home)?)?;
     if recovered.torn_tail_bytes > 0 {
         tracing::warn!(
             bytes = recovered.torn_tail_bytes,
@@ -444,14 +485,16 @@ pub fn verifier(genesis: &Genesis) -> Ed25519Verifier {
 }
 
 /// Opens the index, or begins a new one if it does not hold.
-pub(crate) fn open_store(prepared: &Prepared) -> Result<Store, StoreError> {
-    let path = prepared.lock.path().join(store::FILE_NAME);
-    let chain = prepared.chain.id();
+pub(crate) fn open_store(home: Home<'_>) -> Result<Store, RecoverError> {
+    let path = home.directory.join(store::FILE_NAME);
+    let chain = home.genesis.chain();
+    let chain = chain.map_err(|error| RestoreError::from(GenesisError::from(error)))?;
+    let chain = chain.id();
     match Store::open(&path, chain) {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(%error, "rebuilding the index; evidence that was only there is lost");
-            Store::recreate(&path, chain)
+            Ok(Store::recreate(&path, chain)?)
         }
-        result => result,
+        result => Ok(result?),
     }
 }

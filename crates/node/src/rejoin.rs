@@ -12,18 +12,23 @@
 //! number; the authority sees to that. A node that joins a federation begins in the same way, with
 //! nothing to set aside.
 //!
+//! That is refused for a node that could go on as it is. Whoever knows better, because the directory is an
+//! old copy whose index is as old, forces it.
+//!
 //! The journal comes last: whenever this is interrupted, the node does not start, and doing it again
 //! goes on.
 
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, create_private, load_genesis};
+use crate::host::RecoverError;
 use crate::journal::{self, Journal, JournalError};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
+use crate::node::{Home, recover_from_disk};
 use crate::store;
 use polity_crypto::PublicKey;
-use polity_replica::GenesisError;
-use polity_types::{ReplicaId, Time};
+use polity_replica::{Genesis, GenesisError};
+use polity_types::{Height, ReplicaId, Time};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -53,6 +58,26 @@ pub enum RejoinError {
     /// The new journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The node could go on as it is.
+    #[error(
+        "this node needs no rejoin: its journal is written with its key and not older than its index, up to height {0}; start it with `polity run`. If you know that this directory is an old copy, add --force: key and journal are given up all the same"
+    )]
+    Healthy(Height),
+    /// Something else is wrong than that the node forgot.
+    #[error(
+        "{0}. A rejoin does not put that right; add --force to give up key and journal all the same"
+    )]
+    NoCure(RecoverError),
+    /// The number is another member's.
+    #[error(
+        "number {number} is that of member {name:?} in genesis.json; check the number and `name` in node.toml, or add --force if the authority gives this number to this node"
+    )]
+    OtherMember {
+        /// The number.
+        number: ReplicaId,
+        /// Whose it is.
+        name: String,
+    },
     /// The system refuses.
     #[error("cannot use {}: {source}; nothing is lost, do it again", path.display())]
     Io {
@@ -87,9 +112,11 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> RejoinError {
 
 /// Gives up the journal in a data directory, and with it its key. `number` is that of a member that
 /// neither the genesis nor `node.toml` knows. `now` names the directory in which the old files are kept.
+/// A node that could go on, or that claims the number of another founder, has to be forced.
 pub fn rejoin(
     directory: &Path,
     number: Option<ReplicaId>,
+    is_forced: bool,
     now: Time,
 ) -> Result<Rejoined, RejoinError> {
     let config_path = directory.join(config::FILE_NAME);
@@ -102,6 +129,10 @@ pub fn rejoin(
     let number = config.own(&genesis)?;
     config.replica = Some(number);
     config.check(&genesis)?;
+    if !is_forced {
+        check_name(&config, &genesis, number)?;
+        check_forgotten(directory, &config, &genesis, number)?;
+    }
     let chain = genesis
         .chain()
         .map_err(|error| ConfigError::Genesis(GenesisError::from(error)))?;
@@ -127,6 +158,55 @@ pub fn rejoin(
         set_aside,
         is_founder,
     })
+}
+
+/// The number of a founder is not another one's.
+fn check_name(
+    config: &NodeConfig,
+    genesis: &Genesis,
+    number: ReplicaId,
+) -> Result<(), RejoinError> {
+    let founder = genesis.members.iter().find(|member| member.id == number);
+    match founder {
+        Some(founder) if founder.name != config.name => Err(RejoinError::OtherMember {
+            number,
+            name: founder.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The node does not know what it signed; otherwise nothing has to be given up.
+fn check_forgotten(
+    directory: &Path,
+    config: &NodeConfig,
+    genesis: &Genesis,
+    number: ReplicaId,
+) -> Result<(), RejoinError> {
+    let key = match SecretKey::load(&directory.join(KEY_FILE)) {
+        Ok(key) => key,
+        Err(error) if error.is_unusable() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let retired = retired_with(directory, key.public_key());
+    if retired
+        .map_err(io_error(&directory.join(RETIRED_FILE)))?
+        .is_some()
+    {
+        return Ok(());
+    }
+    let home = Home {
+        directory,
+        config,
+        genesis,
+        own: number,
+        key: &key,
+    };
+    match recover_from_disk(home) {
+        Ok((_, recovered)) => Err(RejoinError::Healthy(recovered.replica.tip().parent.height)),
+        Err(error) if error.is_forgotten() => Ok(()),
+        Err(error) => Err(RejoinError::NoCure(error)),
+    }
 }
 
 /// Moves what is there of key, journal and index into a directory of its own, and notes the key.
@@ -317,7 +397,14 @@ mod tests {
         let text = fs::read_to_string(node.join(config::FILE_NAME)).unwrap();
         fs::write(node.join(config::FILE_NAME), format!("{comment}{text}")).unwrap();
 
-        let rejoined = rejoin(&node, None, NOW).unwrap();
+        // It could go on as it is, and is told so.
+        let refused = rejoin(&node, None, false, NOW).unwrap_err();
+        assert!(matches!(refused, RejoinError::Healthy(_)), "{refused}");
+        assert!(refused.to_string().contains("needs no rejoin"));
+        assert_eq!(fs::read(node.join("journal")).unwrap(), journal);
+        assert!(!node.join(RETIRED_FILE).exists());
+
+        let rejoined = rejoin(&node, None, true, NOW).unwrap();
         assert_eq!(rejoined.number, ReplicaId::new(1));
         assert!(rejoined.is_founder);
         assert_ne!(rejoined.key, *old.public_key());
@@ -331,7 +418,7 @@ mod tests {
         assert_eq!(prepared.config().replica, Some(rejoined.number));
         // Nobody gives a journal up under a node that runs.
         assert!(matches!(
-            rejoin(&node, None, NOW),
+            rejoin(&node, None, true, NOW),
             Err(RejoinError::Lock(_))
         ));
         drop(prepared);
@@ -346,9 +433,46 @@ mod tests {
         // A second time in the same second, and wherever the first one was interrupted.
         for missing in ["journal", "key"] {
             fs::remove_file(node.join(missing)).unwrap();
-            let again = rejoin(&node, None, NOW).unwrap();
+            let again = rejoin(&node, None, false, NOW).unwrap();
             assert_ne!(again.set_aside, Some(place.clone()));
             drop(Prepared::open(&node).unwrap());
+        }
+    }
+
+    /// What the node forgot is given up; what is wrong otherwise is not.
+    #[test]
+    fn fb_15_only_a_node_that_forgot_gives_its_journal_up() {
+        let foreign = |node: &Path| {
+            let other = node.with_file_name("thor").join(KEY_FILE);
+            fs::copy(other, node.join(KEY_FILE)).unwrap();
+        };
+        let damaged = |node: &Path| {
+            let path = node.join("journal");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[20] ^= 1;
+            fs::write(path, bytes).unwrap();
+        };
+        let abroad = |node: &Path| {
+            let (_elsewhere, other) = fresh();
+            fs::copy(other.join("journal"), node.join("journal")).unwrap();
+        };
+        type Spoil<'a> = &'a dyn Fn(&Path);
+        let cases: [(&str, Spoil<'_>, bool); 3] = [
+            ("another key", &foreign, true),
+            ("a damaged header", &damaged, true),
+            ("another chain", &abroad, false),
+        ];
+        for (name, spoil, is_forgotten) in cases {
+            let (_scratch, node) = fresh();
+            spoil(&node);
+            match rejoin(&node, None, false, NOW) {
+                Ok(_) => assert!(is_forgotten, "{name}"),
+                Err(RejoinError::NoCure(error)) => {
+                    assert!(!is_forgotten, "{name}: {error}");
+                    rejoin(&node, None, true, NOW).unwrap();
+                }
+                Err(error) => panic!("{name}: {error}"),
+            }
         }
     }
 
@@ -362,10 +486,18 @@ mod tests {
         config.name = "frey".to_owned();
         fs::write(node.join(config::FILE_NAME), config.to_text()).unwrap();
         assert!(matches!(
-            rejoin(&node, None, NOW),
+            rejoin(&node, None, false, NOW),
             Err(RejoinError::Config(_))
         ));
-        let joined = rejoin(&node, Some(ReplicaId::new(4)), NOW).unwrap();
+        // The number of somebody else is a slip, unless the operator knows better.
+        let sprout = Some(ReplicaId::new(1));
+        let refused = rejoin(&node, sprout, false, NOW).unwrap_err();
+        assert!(
+            matches!(&refused, RejoinError::OtherMember { name, .. } if name == "sprout"),
+            "{refused}"
+        );
+        assert!(!node.join(KEY_FILE).exists());
+        let joined = rejoin(&node, Some(ReplicaId::new(4)), false, NOW).unwrap();
         assert_eq!((joined.set_aside, joined.is_founder), (None, false));
         drop(Prepared::open(&node).unwrap());
     }

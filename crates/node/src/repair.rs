@@ -136,8 +136,8 @@ impl Repair {
     pub(crate) fn begin(prepared: Prepared) -> Result<Self, NodeError> {
         let directory = prepared.lock.path();
         let mut journal = Reader::open_in(directory, prepared.chain.id())?;
-        let basis = basis(&prepared)?;
-        let (survey, until) = examine(&mut journal, &open_store(&prepared)?, &basis)?;
+        let basis = basis(prepared.home())?;
+        let (survey, until) = examine(&mut journal, &open_store(prepared.home())?, &basis)?;
         let fetched = fresh(&prepared, FETCHED)?;
         let follower = follower(&mut journal, &survey, basis, fetched)?;
         Ok(Self {
@@ -316,7 +316,7 @@ impl Repair {
             fresh(&prepared, REPAIRED)?,
         )?;
         let identity = open(&repaired)?.identity();
-        open_store(&prepared)?.announce(&identity)?;
+        open_store(prepared.home())?.announce(&identity)?;
         fs::remove_file(&fetched).map_err(file_error(&fetched))?;
         let kept = keep(directory, &journal)?;
         fs::rename(&repaired, &journal).map_err(file_error(&repaired))?;

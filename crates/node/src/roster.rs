@@ -159,6 +159,31 @@ pub(crate) fn names(replica: &NodeReplica) -> BTreeMap<ReplicaId, String> {
     names
 }
 
+/// The member with another number whose key this node has, if the committees know the key so and not as
+/// this node's.
+pub fn owner_of(
+    own: ReplicaId,
+    own_key: &PublicKey,
+    replica: &NodeReplica,
+) -> Option<GenesisMember> {
+    owner_among(own, own_key, known(replica))
+}
+
+fn owner_among(
+    own: ReplicaId,
+    own_key: &PublicKey,
+    known: impl Iterator<Item = GenesisMember>,
+) -> Option<GenesisMember> {
+    let mut other = None;
+    for member in known.filter(|member| member.key == *own_key) {
+        if member.id == own {
+            return None;
+        }
+        other = other.or(Some(member));
+    }
+    other
+}
+
 /// Everybody but this node, as the links need to know them. What is missing is logged.
 pub fn members(
     own: ReplicaId,
@@ -166,7 +191,7 @@ pub fn members(
     replica: &NodeReplica,
     peers: &Peers,
 ) -> Vec<Member> {
-    if let Some(other) = known(replica).find(|member| member.id != own && member.key == *own_key) {
+    if let Some(other) = owner_of(own, own_key, replica) {
         tracing::warn!(
             replica = %own, member = %other.id,
             "the key of this node is that of another member: check `replica` in node.toml, and that this is the right data directory"
@@ -289,6 +314,21 @@ mod tests {
             &[present, next].concat(),
             &[(1, &[1], Some(2)), (3, &[3], None)],
         );
+    }
+
+    #[test]
+    fn the_key_of_another_member_is_known_unless_it_is_this_one_s_too() {
+        let owner = |key_number, known: &[GenesisMember]| {
+            let own = ReplicaId::new(1);
+            owner_among(own, &key(key_number), known.iter().cloned()).map(|member| member.id.get())
+        };
+        let known = [member(0, "thor", 0), member(1, "sprout", 1)];
+        assert_eq!(owner(0, &known), Some(0));
+        assert_eq!(owner(1, &known), None);
+        assert_eq!(owner(7, &known), None);
+        // A key that moves from one number to another.
+        let next = [member(0, "thor", 9), member(1, "sprout", 0)];
+        assert_eq!(owner(0, &[known, next].concat()), None);
     }
 
     #[test]

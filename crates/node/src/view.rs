@@ -1,6 +1,8 @@
 //! What the HTTP interface shows, as both ends see it.
 
-use polity_consensus::fbpbft::{Chain, Header, VoteCertificate};
+use polity_consensus::committee::CommitteeTable;
+use polity_consensus::fbpbft::{Header, VoteCertificate};
+use polity_consensus::light::EpochEnd;
 use polity_crypto::Sha256Digest;
 use polity_ledger::{
     AccountView, Address, LockId, LockState, LockView, Outcome, Receipt, Rejection, Supply,
@@ -86,6 +88,17 @@ pub struct Committee {
     pub next_from: Height,
     /// Who votes from there on, if no further change is decided.
     pub next: Vec<GenesisMember>,
+}
+
+/// `GET /v1/epochs`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epochs {
+    /// Ends of epochs, ascending: the last header of each with its certificate, and the committee that
+    /// it names for the next one. Nothing of that need be believed (FB-18).
+    pub ends: Vec<EpochEnd>,
+    /// What to ask for as `from` to get the next ones; absent if these were the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Epoch>,
 }
 
 /// Another member.
@@ -310,27 +323,24 @@ pub struct Block {
     pub transactions: Vec<TransactionId>,
     /// Pieces of evidence in it.
     pub evidence: usize,
-    /// Members whose COMMITs are in the certificate. Empty for epochs whose committee the node does not
-    /// keep any more: it is another one than the founders'.
+    /// Members whose COMMITs are in the certificate. Empty if the node does not know the committee of
+    /// the epoch.
     pub signers: Vec<ReplicaId>,
     /// Why it is final.
     pub finality: FinalityProof,
 }
 
 impl Block {
-    /// A decided block.
+    /// A decided block, and the committee of its epoch.
     pub fn new(
-        chain: &Chain,
+        committee: Option<&CommitteeTable>,
         header: &Header,
         certificate: &VoteCertificate,
         transactions: Vec<TransactionId>,
         evidence: usize,
     ) -> Self {
-        // The table of another epoch would name others.
-        let signers = chain
-            .is_known(header.height)
-            .then(|| chain.committee(header.height))
-            .and_then(|committee| certificate.votes.signers.members(committee).ok());
+        let signers =
+            committee.and_then(|committee| certificate.votes.signers.members(committee).ok());
         Self {
             height: header.height,
             digest: header.digest(),

@@ -104,6 +104,9 @@ fn questions_that_make_no_sense_have_codes() {
         ("/v1/transactions/abc", 400, "malformed_id"),
         ("/v1/transactions/zz", 400, "malformed_id"),
         ("/v1/events?receipts=perhaps", 400, "bad_query"),
+        ("/v1/epochs?limit=0", 400, "bad_query"),
+        ("/v1/epochs?limit=101", 400, "bad_query"),
+        ("/v1/epochs?from=-1", 400, "bad_query"),
         ("/v1/nothing", 404, "no_such_path"),
         ("/", 404, "no_such_path"),
     ];

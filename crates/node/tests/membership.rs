@@ -6,9 +6,9 @@ use common::{Scratch, plan, program, signed, start, transfer};
 use polity::audit::audit;
 use polity::cluster::Cluster;
 use polity::config::{FILE_NAME, NodeConfig};
-use polity::view::{Block, Committee, Status};
+use polity::view::{Block, Committee, Epochs, Status};
 use polity::wallet::{submit, wait_final};
-use polity_types::ReplicaId;
+use polity_types::{Epoch, ReplicaId};
 use serde_json::Value;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
@@ -141,6 +141,56 @@ fn prepare(cluster: &Cluster, directory: &Path, name: &str) {
     std::fs::write(directory.join(FILE_NAME), config.to_text()).unwrap();
 }
 
+/// FB-18: what was proven after the committee changed holds with the ends of epochs in the file, and
+/// with nothing less.
+fn assert_proof_of_a_later_epoch(cluster: &Cluster, scratch: &Path, fed: &str) {
+    let file = scratch.join("proof.json");
+    let genesis = Path::new(fed).join("genesis.json");
+    let check = || polity(&["proof", "check", text(&file), "--genesis", text(&genesis)]);
+    done(&[
+        "proof",
+        "account",
+        "alice@thor",
+        "--out",
+        text(&file),
+        "--dir",
+        fed,
+    ]);
+    let output = check();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let mut proof: Value = serde_json::from_str(&whole).unwrap();
+    // The founders up to the first, one more up to the second, and one fewer from there on.
+    let ends = proof["ends"].as_array_mut().unwrap();
+    assert!((2..=3).contains(&ends.len()), "{}", ends.len());
+    ends.pop();
+    std::fs::write(&file, proof.to_string()).unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("an end is missing"), "{words}");
+
+    // In pages, complete and in order, from every node.
+    let height = status(cluster, 0).height.get();
+    for index in [0, 1, 3, 4] {
+        let mut client = cluster.client(index);
+        let mut seen = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let path = format!("/v1/epochs?from={from}&limit=2");
+            let page: Epochs = client.get(&path).unwrap();
+            assert!(page.ends.len() <= 2);
+            seen.extend(page.ends.iter().map(|end| end.last.header.height.get()));
+            next = page.next.map(Epoch::get);
+        }
+        let expected: Vec<u64> = (1..=height / EPOCH).map(|epoch| epoch * EPOCH).collect();
+        assert_eq!(seen, expected, "{index}");
+    }
+    // A block of long ago still names who signed it.
+    let block: Block = cluster.client(0).get("/v1/blocks/1").unwrap();
+    assert!(block.signers.len() >= 3, "{block:?}");
+}
+
 #[test]
 fn fb_17_one_joins_and_votes_and_another_leaves() {
     let scratch = Scratch::new();
@@ -243,6 +293,7 @@ fn fb_17_one_joins_and_votes_and_another_leaves() {
     cluster.kill(2);
     wait_signs(&mut cluster, 0, 4);
     cluster.wait_settled(0).unwrap();
+    assert_proof_of_a_later_epoch(&cluster, scratch.path(), fed);
     // The whole committee, restarted, finds itself where it was.
     for index in [0, 1, 3, 4] {
         cluster.kill(index);
@@ -334,4 +385,19 @@ fn fb_15_a_node_that_lost_its_journal_comes_back_with_a_new_key() {
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(words.contains("must never sign again"), "{words}");
     std::fs::write(sprout.join("key"), fresh).unwrap();
+    // A node that could go on gives nothing up.
+    let refused = polity(&["rejoin", text(&sprout)]);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("this node needs no rejoin"), "{words}");
+
+    // And with the files of another member it does not start under its own number.
+    let thor = &cluster.nodes[0].directory;
+    for file in ["key", "journal", "index.redb"] {
+        std::fs::copy(thor.join(file), sprout.join(file)).unwrap();
+    }
+    let refused = polity(&["run", text(&sprout)]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("the key of member \"thor\""), "{words}");
 }

@@ -246,6 +246,7 @@ impl Executor {
             receipts: applied.receipts.into(),
             expired: applied.expired,
             ledger_root,
+            next_committee: is_last.then(|| Arc::clone(chain.table(height.next()))),
             block,
             certificate,
         })

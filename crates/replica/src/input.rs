@@ -3,9 +3,11 @@
 use crate::pool::Refusal;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use polity_consensus::committee::CommitteeTable;
 use polity_consensus::fbpbft::{
     self, Evidence, Halt, SealedBlock, TransactionBytes, VoteCertificate,
 };
+use polity_consensus::light::{DecidedHeader, EpochEnd};
 use polity_crypto::{Sha256Digest, Verified};
 use polity_ledger::{LockId, Receipt, SignedTransaction, TransactionId};
 use polity_types::wire::{self, DecodeError};
@@ -124,6 +126,23 @@ pub struct Committed {
     pub roots: fbpbft::Roots,
     /// State root of the ledger afterwards.
     pub ledger_root: Sha256Digest,
+    /// Who votes from the next height on, if the block ends its epoch (FB-17).
+    pub next_committee: Option<Arc<CommitteeTable>>,
+}
+
+impl Committed {
+    /// What hands the trust of a light client over to the next committee, if the block ends its epoch
+    /// (FB-18).
+    pub fn epoch_end(&self) -> Option<EpochEnd> {
+        let next = self.next_committee.as_ref()?;
+        Some(EpochEnd {
+            last: DecidedHeader {
+                header: self.block.header().clone(),
+                certificate: self.certificate.clone(),
+            },
+            next: next.rows().to_vec(),
+        })
+    }
 }
 
 /// A request to the host. Nothing behind a [`Persist`](Self::Persist) may leave before that record

@@ -11,6 +11,7 @@
 //! | `GET /v1/blocks/{height}`, `GET /v1/blocks/latest` | a block with its finality proof |
 //! | `GET /v1/status` | height, view, leader, roots, peers, whether the node votes |
 //! | `GET /v1/committee` | who votes now, and from the next epoch on |
+//! | `GET /v1/epochs` | how epochs ended, and who voted then, to be verified; `?from=` and `&limit=` page |
 //! | `GET /v1/evidence` | proofs of offences |
 //! | `GET /v1/events` | server-sent events, one for each committed block; `?receipts=true` |
 //! | `GET /v1/health`, `GET /v1/ready` | whether the process lives, whether it can decide |
@@ -180,6 +181,7 @@ pub fn router(gate: &Arc<Gate>, config: &config::Api) -> Router {
         .route("/v1/blocks/{height}", get(queries::block))
         .route("/v1/status", get(queries::status))
         .route("/v1/committee", get(queries::committee))
+        .route("/v1/epochs", get(queries::epochs))
         .route("/v1/evidence", get(queries::evidence))
         .route("/v1/events", get(events::events))
         .layer(middleware::from_fn_with_state(Arc::clone(gate), prompt));

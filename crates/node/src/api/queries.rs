@@ -6,12 +6,13 @@ use crate::view;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use polity_consensus::fbpbft::{Chain, Evidence};
+use polity_consensus::committee::CommitteeTable;
+use polity_consensus::fbpbft::Evidence;
 use polity_crypto::Sha256Digest;
 use polity_ledger::{Address, LockCursor, LockId, StateProof, TransactionId};
 use polity_replica::application_root;
 use polity_replica::proof::{AccountProof, FinalityProof, LockProof};
-use polity_types::{Height, Time, wire};
+use polity_types::{Epoch, Height, Time, wire};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const LOCKS_MAX: usize = 1_000;
 
 /// Open locks that one question to the driver looks at: a fraction of a millisecond.
 const LOCKS_SCANNED_MAX: usize = 4_096;
+
+/// Ends of epochs in one page, at most: some megabytes of JSON with the largest committees.
+const EPOCHS_MAX: usize = 100;
 
 /// Questions to the driver for one page. A page may then be short and still have a next one.
 const LOCKS_QUESTIONS_MAX: usize = 64;
@@ -250,14 +254,12 @@ pub(super) async fn block(
 }
 
 async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block> {
-    let blocks = Arc::clone(&service.blocks);
-    let decided = tokio::task::spawn_blocking(move || blocks.get(height))
-        .await
-        .map_err(|_| ApiError::stopping())?
-        .map_err(|error: ArchiveError| ApiError::storage(&error))?
-        .ok_or_else(|| {
-            ApiError::not_found("unknown_block", "no block is decided at this height")
-        })?;
+    let of = Arc::clone(service);
+    let read = move || Ok((of.blocks.get(height)?, of.committee_at(height)?));
+    let (decided, committee) = read_back(read).await?;
+    let decided = decided.ok_or_else(|| {
+        ApiError::not_found("unknown_block", "no block is decided at this height")
+    })?;
     let block = &decided.block;
     let transactions = block
         .body
@@ -266,9 +268,8 @@ async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block>
         .filter_map(|bytes| polity_replica::transaction_id(bytes.as_slice()))
         .map(|id| TransactionId::new(*id.as_bytes()))
         .collect();
-    let chain = Tables::ask(service).await?.at(height);
     Ok(Json(view::Block::new(
-        &chain,
+        committee.as_deref(),
         &block.header,
         &decided.certificate,
         transactions,
@@ -276,39 +277,63 @@ async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block>
     )))
 }
 
-/// The committees that this node can name.
-struct Tables {
-    /// Those of the epochs around the present one.
-    chain: Chain,
-    /// Those of every epoch, as long as the founders vote.
-    founders: Option<Chain>,
+/// Reads from index and journal, which may wait for the disk.
+async fn read_back<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| ApiError::stopping())?
+        .map_err(|error| ApiError::storage(&error))
 }
 
-impl Tables {
-    async fn ask(service: &Arc<Service>) -> Result<Self, ApiError> {
-        let founders = service.chain.clone();
-        let tables = service.ask(move |view| Self {
-            chain: view.replica.chain().clone(),
-            founders: view
-                .replica
-                .ledger()
-                .committee()
-                .is_empty()
-                .then_some(founders),
-        });
-        tables.await
+impl Service {
+    /// The committee of a height, if this node knows how the epoch before ended.
+    fn committee_at(&self, height: Height) -> Result<Option<Arc<CommitteeTable>>, ArchiveError> {
+        let Some(before) = self.chain.epoch(height).previous() else {
+            return Ok(Some(Arc::clone(self.chain.table(height))));
+        };
+        let end = self.blocks.epoch_ends(before, 1)?.pop();
+        Ok(end
+            .filter(|end| end.last.header.epoch == before)
+            .and_then(|end| CommitteeTable::new(end.next).ok())
+            .map(Arc::new))
     }
+}
 
-    /// The chain as somebody knows it who can tell who signed at a height; if nobody can, one that does
-    /// not know that height's committee.
-    fn at(&self, height: Height) -> Chain {
-        match &self.founders {
-            Some(founders) if !self.chain.is_known(height) => {
-                founders.at(founders.epoch(height), Arc::clone(founders.table(height)))
-            }
-            _ => self.chain.clone(),
+/// `GET /v1/epochs`
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct EpochPage {
+    from: u64,
+    limit: usize,
+}
+
+impl Default for EpochPage {
+    fn default() -> Self {
+        Self {
+            from: 0,
+            limit: EPOCHS_MAX,
         }
     }
+}
+
+pub(super) async fn epochs(
+    State(gate): State<Arc<Gate>>,
+    page: Result<Query<EpochPage>, QueryRejection>,
+) -> Answer<view::Epochs> {
+    let Query(page) = page.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    if !(1..=EPOCHS_MAX).contains(&page.limit) {
+        let message = format!("`limit` is from 1 to {EPOCHS_MAX}");
+        return Err(ApiError::bad("bad_query", message));
+    }
+    let blocks = Arc::clone(&gate.service()?.blocks);
+    // One more tells whether there is a next page.
+    let read = move || blocks.epoch_ends(Epoch::new(page.from), page.limit + 1);
+    let mut ends = read_back(read).await?;
+    let next = ends.get(page.limit).map(|end| end.last.header.epoch);
+    ends.truncate(page.limit);
+    Ok(Json(view::Epochs { ends, next }))
 }
 
 pub(super) async fn committee(State(gate): State<Arc<Gate>>) -> Answer<view::Committee> {
@@ -392,28 +417,34 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
 
 pub(super) async fn evidence(State(gate): State<Arc<Gate>>) -> Answer<Vec<view::EvidenceView>> {
     let service = Arc::clone(gate.service()?);
-    let blocks = Arc::clone(&service.blocks);
-    let stored = tokio::task::spawn_blocking(move || blocks.store().evidence())
-        .await
-        .map_err(|_| ApiError::stopping())?
-        .map_err(|error| ApiError::storage(&error))?;
-    let tables = Tables::ask(&service).await?;
-    let list = stored
-        .into_iter()
-        .filter_map(|(id, bytes)| {
-            let evidence: Evidence = wire::decode(&bytes, EVIDENCE_BYTES_MAX).ok()?;
-            let (height, view) = evidence.position();
+    // What is reported just now may be of an epoch of which the index knows nothing yet.
+    let present = service.ask(|view| view.replica.chain().clone()).await?;
+    let read = move || {
+        let mut list = Vec::new();
+        for (id, bytes) in service.blocks.store().evidence()? {
+            let evidence = wire::decode::<Evidence>(&bytes, EVIDENCE_BYTES_MAX);
             let mut proof = String::with_capacity(2 * bytes.len());
-            polity_types::write_hex(&bytes, &mut proof).ok()?;
-            Some(view::EvidenceView {
+            let (Ok(evidence), Ok(())) = (evidence, polity_types::write_hex(&bytes, &mut proof))
+            else {
+                continue;
+            };
+            let (height, view) = evidence.position();
+            let past = match service.committee_at(height)? {
+                Some(table) if !present.is_known(height) => {
+                    Some(present.at(present.epoch(height), table))
+                }
+                _ => None,
+            };
+            list.push(view::EvidenceView {
                 id: Sha256Digest::new(id),
-                accused: evidence.accused(&tables.at(height)),
+                accused: evidence.accused(past.as_ref().unwrap_or(&present)),
                 kind: evidence.kind(),
                 height,
                 view,
                 proof,
-            })
-        })
-        .collect();
-    Ok(Json(list))
+            });
+        }
+        Ok(list)
+    };
+    Ok(Json(read_back(read).await?))
 }

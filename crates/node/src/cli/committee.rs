@@ -437,6 +437,9 @@ pub(super) struct Rejoin {
     /// Number of the member, if neither genesis.json nor node.toml says it
     #[arg(long, value_name = "NUMBER")]
     replica: Option<u32>,
+    /// Even if the node could go on as it is, or the number is another member's
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -452,11 +455,11 @@ struct Shown {
 
 pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
     let number = options.replica.map(ReplicaId::new);
-    let result = give_up(&options.directory, number, now());
+    let result = give_up(&options.directory, number, options.force, now());
     let rejoined = result.map_err(|error| match &error {
-        RejoinError::Config(_) | RejoinError::Federation(FederationError::Config(_)) => {
-            Failure::usage(error)
-        }
+        RejoinError::Config(_)
+        | RejoinError::Federation(FederationError::Config(_))
+        | RejoinError::OtherMember { .. } => Failure::usage(error),
         _ => Failure::failed(error),
     })?;
     let Rejoined {

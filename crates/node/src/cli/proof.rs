@@ -2,10 +2,14 @@
 
 use super::client::encode_path;
 use super::{Failure, Output, Target};
-use crate::proof::{ProofFile, ProofFileError, Proven};
+use crate::client::Client;
+use crate::proof::{Proof, ProofFile, ProofFileError, Proven};
+use crate::view::Epochs;
 use crate::wallet::wait_final;
 use clap::{Args, Subcommand};
+use polity_consensus::light::EpochEnd;
 use polity_ledger::{Address, LockId, TransactionId};
+use polity_types::Epoch;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,17 +71,18 @@ struct Fetch {
 }
 
 pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
-    let (fetch, proof) = match &options.command {
+    let (fetch, mut client, proof) = match &options.command {
         ProofCommand::Check { file, genesis } => return check(file, genesis, output),
         ProofCommand::Account { address, fetch } => {
             let (mut client, _) = fetch.target.connect()?;
             let path = format!("/v1/accounts/{}/proof", encode_path(address.as_str()));
-            (fetch, ProofFile::Account(client.get(&path)?))
+            let proof = Proof::Account(client.get(&path)?);
+            (fetch, client, proof)
         }
         ProofCommand::Lock { id, fetch } => {
             let (mut client, _) = fetch.target.connect()?;
-            let proof = client.get(&format!("/v1/locks/{id}/proof"))?;
-            (fetch, ProofFile::Lock(proof))
+            let proof = Proof::Lock(client.get(&format!("/v1/locks/{id}/proof"))?);
+            (fetch, client, proof)
         }
         ProofCommand::Transaction { id, fetch } => {
             let (mut client, _) = fetch.target.connect()?;
@@ -85,9 +90,11 @@ pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
             let proof = found.and_then(|found| found.proof).ok_or_else(|| {
                 Failure::failed("the transaction is unknown or not final yet; ask again later")
             })?;
-            (fetch, ProofFile::Transaction(proof))
+            (fetch, client, Proof::Transaction(proof))
         }
     };
+    let ends = ends_before(&mut client, proof.finality().header.epoch)?;
+    let proof = ProofFile { proof, ends };
     std::fs::write(&fetch.out, proof.to_text()).map_err(|error| {
         Failure::failed(format!("cannot write {}: {error}", fetch.out.display()))
     })?;
@@ -95,6 +102,31 @@ pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
         format!("proof written to {}", fetch.out.display())
     });
     Ok(())
+}
+
+/// Ends of epochs before one: the first, and those after which the committee was another one.
+fn ends_before(client: &mut Client, epoch: Epoch) -> Result<Vec<EpochEnd>, Failure> {
+    let mut ends: Vec<EpochEnd> = Vec::new();
+    let mut next = Epoch::ZERO;
+    while next < epoch {
+        let page: Epochs = client.get(&format!("/v1/epochs?from={next}"))?;
+        let before = next;
+        for end in page.ends {
+            if next >= epoch || end.last.header.epoch != next {
+                break;
+            }
+            next = next.next();
+            if ends.last().is_none_or(|last| last.next != end.next) {
+                ends.push(end);
+            }
+        }
+        if next == before {
+            return Err(Failure::failed(format!(
+                "the node does not know how epoch {next} ended, which the proof needs; ask another node"
+            )));
+        }
+    }
+    Ok(ends)
 }
 
 fn check(file: &Path, genesis: &Path, output: Output) -> Result<(), Failure> {
@@ -128,7 +160,9 @@ fn check(file: &Path, genesis: &Path, output: Output) -> Result<(), Failure> {
 
 fn fail(error: ProofFileError) -> Failure {
     match error {
-        ProofFileError::Invalid => Failure::failed(error),
+        ProofFileError::End { .. }
+        | ProofFileError::Certificate { .. }
+        | ProofFileError::Claim(_) => Failure::failed(error),
         ProofFileError::Federation(_) | ProofFileError::Format { .. } => Failure::usage(error),
     }
 }

@@ -88,6 +88,7 @@ fn exit_code(error: &NodeError) -> u8 {
         | NodeError::Federation(FederationError::Config(_))
         | NodeError::Key(_)
         | NodeError::OtherKey { .. }
+        | NodeError::OtherMembersKey { .. }
         | NodeError::RetiredKey(_) => code::USAGE,
         NodeError::Driver(DriverError::Halt(_))
         | NodeError::Repair(RepairError::Contradiction { .. } | RepairError::Halt(_))

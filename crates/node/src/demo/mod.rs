@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, ClusterError, WorkDirectory, interrupt_on_signals}
 use crate::config;
 use crate::driver::now;
 use crate::federation::{FederationError, Plan};
-use crate::proof::ProofFile;
+use crate::proof::{Proof, ProofFile};
 use crate::table::{Table, short};
 use crate::view::Status;
 use crate::wallet::BuildError;
@@ -202,7 +202,11 @@ impl Scene {
         let members = proof.finality.certificate.votes.signers.as_slice().iter();
         let signers: u32 = members.map(|byte| byte.count_ones()).sum();
         // Through its text, as a client would keep it.
-        let text = ProofFile::Transaction(proof).to_text();
+        let file = ProofFile {
+            proof: Proof::Transaction(proof),
+            ends: Vec::new(),
+        };
+        let text = file.to_text();
         let read: ProofFile = serde_json::from_str(&text)
             .map_err(|error| DemoError::Check(format!("finality proof: {error}")))?;
         let proven = read.check_with(&self.cluster.founded.genesis);

@@ -30,7 +30,7 @@ use crate::journal::{FileLayer, Journal, JournalError};
 use crate::store::BlockEntry;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Signer, Verifier};
-use polity_replica::{Effect, Input, Replica};
+use polity_replica::{Effect, Input, Replica, Snapshot};
 use polity_types::{Effects, StateMachine as _, Time, wire};
 
 /// The replica that a node runs.
@@ -43,6 +43,9 @@ pub struct Released {
     pub effect: Effect,
     /// Where the journal holds the block, for [`Effect::Committed`].
     pub entry: Option<BlockEntry>,
+    /// The state after the block, if it ended an epoch. Absent where several blocks were committed at
+    /// once and the replica is further on already: others have it.
+    pub snapshot: Option<Box<Snapshot>>,
 }
 
 /// A replica and its journal.
@@ -118,14 +121,20 @@ impl<F: FileLayer, S: Signer, V: Verifier + Clone> Host<F, S, V> {
                 }
                 Effect::Committed(committed) => {
                     let entry = self.places.commit(&committed);
+                    // Here, because the next input may bring the next block.
+                    let is_here = committed.block.digest() == self.replica.tip().parent.digest;
+                    let snapshot = (is_here && committed.next_committee.is_some())
+                        .then(|| Box::new(self.replica.snapshot()));
                     self.waiting.push(Released {
                         effect: Effect::Committed(committed),
                         entry,
+                        snapshot,
                     });
                 }
                 effect => self.waiting.push(Released {
                     effect,
                     entry: None,
+                    snapshot: None,
                 }),
             }
         }

@@ -11,7 +11,7 @@ use polity_replica::{
     Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
     transaction_id,
 };
-use polity_types::{Height, ReplicaId, Seed, wire};
+use polity_types::{Epoch, Height, ReplicaId, Seed, wire};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,6 +58,33 @@ pub enum RecoverError {
         /// Height of the last block in the index.
         indexed: Height,
     },
+}
+
+impl RecoverError {
+    /// Whether nobody knows any more what this node signed: its journal is lost, damaged, older than the
+    /// node or another one's. Everything else is to be put right, not given up.
+    pub const fn is_forgotten(&self) -> bool {
+        match self {
+            Self::Journal(error) => match error {
+                JournalError::Empty
+                | JournalError::NotAJournal
+                | JournalError::DamagedHeader
+                | JournalError::OtherKey(_)
+                | JournalError::Damaged { .. } => true,
+                JournalError::Full(_)
+                | JournalError::Write(_)
+                | JournalError::Read(_)
+                | JournalError::Poisoned
+                | JournalError::Version(_)
+                | JournalError::OtherChain { .. }
+                | JournalError::TooLong { .. }
+                | JournalError::NoRecord(_) => false,
+            },
+            Self::Store(error) => matches!(error, StoreError::OtherJournal),
+            Self::Restore(_) | Self::JournalLost | Self::JournalOlder { .. } => true,
+            Self::Record { .. } => false,
+        }
+    }
 }
 
 /// A replica that goes on where it stopped.
@@ -260,7 +287,14 @@ struct Indexed {
     height: Height,
     entry: BlockEntry,
     transactions: Vec<[u8; 32]>,
-    receipts: Option<Vec<u8>>,
+    /// Absent where the snapshot says it all; then the index has the rest, too.
+    applied: Option<Applied>,
+}
+
+/// What only applying a block tells.
+struct Applied {
+    receipts: Vec<u8>,
+    epoch_end: Option<(Epoch, Vec<u8>)>,
 }
 
 struct Replay<'a> {
@@ -317,8 +351,13 @@ impl Replay<'_> {
         let committed = self.restorer.record(record)?;
         self.replayed += u64::from(committed.is_some());
         if let Some(certificate) = decided {
-            let receipts = committed.map(|committed| encode_receipts(&committed.receipts));
-            self.decided(certificate, receipts)?;
+            let applied = committed.map(|committed| Applied {
+                receipts: encode_receipts(&committed.receipts),
+                epoch_end: committed
+                    .epoch_end()
+                    .map(|end| (end.last.header.epoch, wire::encode(&end))),
+            });
+            self.decided(certificate, applied)?;
         }
         Ok(())
     }
@@ -326,7 +365,7 @@ impl Replay<'_> {
     fn decided(
         &mut self,
         certificate: VoteCertificate,
-        receipts: Option<Vec<u8>>,
+        applied: Option<Applied>,
     ) -> Result<(), RecoverError> {
         let height = certificate.height;
         let digest = certificate.value.digest;
@@ -352,7 +391,7 @@ impl Replay<'_> {
                 height,
                 entry,
                 transactions,
-                receipts,
+                applied,
             });
             if self.batch.len() >= INDEX_BATCH {
                 self.put_batch()?;
@@ -391,10 +430,17 @@ impl Replay<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.store.put_receipts(batch.iter().filter_map(|indexed| {
-            let receipts = indexed.receipts.as_deref()?;
-            Some((indexed.height, receipts))
-        }))?;
+        let (mut receipts, mut ends) = (Vec::new(), Vec::new());
+        for indexed in &batch {
+            let Some(applied) = &indexed.applied else {
+                continue;
+            };
+            receipts.push((indexed.height, applied.receipts.as_slice()));
+            let end = applied.epoch_end.as_ref();
+            ends.extend(end.map(|(epoch, bytes)| (*epoch, bytes.as_slice())));
+        }
+        self.store.put_receipts(receipts)?;
+        self.store.put_epoch_ends(ends)?;
         self.store.put_blocks(batch.iter().map(|indexed| {
             (
                 indexed.height,

@@ -9,10 +9,13 @@ use crate::keys::SecretKey;
 use crate::scratch::Scratch;
 use crate::store::Store;
 use polity_consensus::fbpbft::{self, Message, VoteKind};
+use polity_consensus::light::LightClient;
 use polity_crypto::{Checker, Sha256Digest};
 use polity_ledger::{Address, Command, SignedTransaction, Transaction};
-use polity_replica::{Admission, Config, Frame, Purpose, Record, Restorer, admit};
-use polity_types::{Amount, Height, ReplicaId, Seed, View};
+use polity_replica::{
+    Admission, Config, Frame, Purpose, Record, Restorer, admit, application_root,
+};
+use polity_types::{Amount, Epoch, Height, ReplicaId, Seed, View};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -21,6 +24,9 @@ use std::time::Duration;
 
 /// The replica whose host this is.
 const OWN: ReplicaId = ReplicaId::new(0);
+
+/// Heights of one epoch.
+const EPOCH: u64 = 2;
 
 /// Something that happened to the first replica.
 #[derive(Clone, Debug)]
@@ -52,6 +58,7 @@ impl Story {
         let scratch = Scratch::new();
         let members = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let mut plan = Plan::local(members, 1, Time::from_millis(1_000)).unwrap();
+        plan.epoch_length = EPOCH;
         for (agent, platform) in [("alice", "a"), ("bob", "b")] {
             plan.accounts.push(Funded {
                 address: account(agent, platform),
@@ -616,6 +623,12 @@ impl Lived {
                 .map(|r| *r.id.as_bytes())
                 .collect();
             let receipts = encode_receipts(&committed.receipts);
+            if let Some(end) = committed.epoch_end() {
+                let bytes = wire::encode(&end);
+                self.index
+                    .put_epoch_ends([(end.last.header.epoch, bytes.as_slice())])
+                    .unwrap();
+            }
             self.index
                 .put_receipts([(height, receipts.as_slice())])
                 .unwrap();
@@ -634,7 +647,7 @@ impl Lived {
         change(&mut snapshot.meta);
         let height = snapshot.meta.height;
         self.index
-            .put_snapshot(height, encode_snapshot(snapshot))
+            .put_snapshot(height, encode_snapshot(snapshot), None)
             .unwrap();
     }
 
@@ -698,6 +711,69 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     assert_eq!(again.tip(), lived.host.replica().tip());
 }
 
+/// FB-19: the state after the last block of an epoch is that which the first block of the next names.
+#[test]
+fn fb_19_the_state_at_the_end_of_an_epoch_is_certified_by_the_next_header() {
+    let story = Story::new();
+    let file = MemoryFile::new(fresh_journal(&story));
+    let mut host = Host::new(story.replica(0), open(&story, file), Places::default());
+    let mut snapshots = BTreeMap::new();
+    let mut headers = Vec::new();
+    for (time, step) in &story.steps {
+        match step.clone() {
+            Step::Tick => host.tick(*time).unwrap(),
+            Step::Input(input) => host.handle(*time, input).unwrap(),
+        }
+        for released in host.flush().unwrap() {
+            let Effect::Committed(committed) = released.effect else {
+                assert!(released.snapshot.is_none());
+                continue;
+            };
+            let header = committed.block.header().clone();
+            let ends_epoch = header.height.get().is_multiple_of(EPOCH);
+            assert_eq!(released.snapshot.is_some(), ends_epoch, "{}", header.height);
+            snapshots.extend(released.snapshot.map(|snapshot| (header.height, snapshot)));
+            headers.push(header);
+        }
+    }
+    assert!(snapshots.len() >= 2);
+    for pair in headers.windows(2) {
+        let Some(snapshot) = snapshots.get(&pair[0].height) else {
+            continue;
+        };
+        assert_eq!(snapshot.meta.digest, pair[0].digest());
+        let root = application_root(&snapshot.meta.ledger_root);
+        assert_eq!(root, pair[1].application_root);
+        assert_eq!(snapshot.meta.receipts, pair[1].receipts_root);
+    }
+}
+
+/// The ends of epochs come back with the index, and lead from the genesis to the last of them.
+#[test]
+fn fb_18_ends_of_epochs_are_made_again_from_the_journal() {
+    let story = Story::new();
+    let chain = story.founded.genesis.chain().unwrap();
+    let lived = Lived::through(&story, 3);
+    let expected = lived.index.epoch_ends(Epoch::ZERO, 100).unwrap();
+    assert_eq!(expected.len() as u64, lived.height() / EPOCH);
+    assert!(expected.len() >= 2);
+    let scratch = Scratch::new();
+    let fresh = Store::open(&scratch.path().join("index"), chain.id()).unwrap();
+    // From nothing, and from a snapshot in the middle of an epoch.
+    for index in [&fresh, &lived.index] {
+        let file = lived.file.after_crash(Loss::Nothing);
+        recover(file, index, story.basis(9)).unwrap();
+        assert_eq!(index.epoch_ends(Epoch::ZERO, 100).unwrap(), expected);
+    }
+    let mut light = LightClient::from_genesis(&chain, story.founded.genesis.start);
+    let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+    for (_, bytes) in &expected {
+        let end = wire::decode(bytes, 1 << 20).unwrap();
+        light.advance(&end, &mut checker).unwrap();
+    }
+    assert_eq!(light.epoch().get(), expected.len() as u64);
+}
+
 /// FB-15: the index has seen what the journal forgot, so the journal is an older one. It is left as
 /// it is: it may be the right one with damage that only its owner can judge.
 #[test]
@@ -732,7 +808,7 @@ fn fb_15_an_older_journal_beside_a_newer_index_is_refused() {
         let mut lived = lived;
         encode_snapshot(lived.host.replica_mut().snapshot())
     };
-    index.put_snapshot(snapshot, stored).unwrap();
+    index.put_snapshot(snapshot, stored, None).unwrap();
     let cut = usize::try_from(records[last].0).unwrap();
     let file = MemoryFile::new(bytes[..cut].to_vec());
     assert!(matches!(

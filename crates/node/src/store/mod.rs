@@ -23,18 +23,20 @@
 //!
 //! # Bounds
 //!
-//! Two snapshots (the oldest falls out), [`EVIDENCE_MAX`] pieces of evidence (further ones are
+//! Three snapshots (see [`Store::put_snapshot`]), [`EVIDENCE_MAX`] pieces of evidence (further ones are
 //! refused), [`CACHE_BYTES`] of memory.
 
 mod error;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
 pub use error::StoreError;
+pub use snapshots::{EPOCH_SNAPSHOTS_MAX, Snapshot};
 
 use crate::journal::SALT_BYTES;
 use crate::lock::private;
-use polity_types::{ChainId, Height};
+use polity_types::{ChainId, Epoch, Height};
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     TableDefinition, WriteTransaction,
@@ -54,13 +56,10 @@ pub const CACHE_BYTES: usize = 16 << 20;
 /// Blocks after which a commit is durable even without a snapshot. It bounds the work after a crash.
 pub const DURABLE_EVERY_BLOCKS: u64 = 1_000;
 
-/// Snapshots that are kept.
-pub const SNAPSHOTS_MAX: usize = 2;
-
 /// Pieces of evidence that are kept. An offender is expelled for one, so more are of no use.
 pub const EVIDENCE_MAX: u64 = 4_096;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Height to offsets of block and certificate, and digest.
 const BLOCKS: TableDefinition<'static, u64, &[u8; BLOCK_ENTRY_BYTES]> =
@@ -70,8 +69,8 @@ const TRANSACTIONS: TableDefinition<'static, &[u8; 32], (u64, u32)> =
     TableDefinition::new("transactions");
 /// Height to what became of the block's transactions, as the host encodes it.
 const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("receipts");
-/// Height and position of a chunk to its bytes.
-const SNAPSHOTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
+/// Epoch to what ended it, as the host encodes it.
+const EPOCH_ENDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("epoch_ends");
 const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
 /// Format, chain, journal and its successor.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -111,21 +110,6 @@ impl BlockEntry {
             certificate_offset: u64_at(8),
             digest,
         }
-    }
-}
-
-/// A snapshot: what the ledger wrote, in its pieces.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// After which block.
-    pub height: Height,
-    /// In their order.
-    pub chunks: Vec<Vec<u8>>,
-}
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Snapshot({}, {} chunks)", self.height, self.chunks.len())
     }
 }
 
@@ -234,6 +218,38 @@ impl Store {
         Ok(found.map(|bytes| bytes.value().to_vec()))
     }
 
+    /// Keeps what ended epochs. Put before the blocks that do so, like their receipts.
+    pub fn put_epoch_ends<'a>(
+        &self,
+        batch: impl IntoIterator<Item = (Epoch, &'a [u8])>,
+    ) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut ends = write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+            for (epoch, bytes) in batch {
+                ends.insert(epoch.get(), bytes).map_err(redb::Error::from)?;
+            }
+        }
+        commit_in_memory(write)
+    }
+
+    /// What ended the epochs from one on, ascending, at most so many of them.
+    pub fn epoch_ends(
+        &self,
+        from: Epoch,
+        count_max: usize,
+    ) -> Result<Vec<(Epoch, Vec<u8>)>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+        let mut ends = Vec::new();
+        let range = table.range(from.get()..).map_err(redb::Error::from)?;
+        for end in range.take(count_max) {
+            let (epoch, bytes) = end.map_err(redb::Error::from)?;
+            ends.push((Epoch::new(epoch.value()), bytes.value().to_vec()));
+        }
+        Ok(ends)
+    }
+
     /// Where the block at a height is.
     pub fn block(&self, height: Height) -> Result<Option<BlockEntry>, StoreError> {
         let read = self.database.begin_read().map_err(redb::Error::from)?;
@@ -259,73 +275,6 @@ impl Store {
         let table = read.open_table(BLOCKS).map_err(redb::Error::from)?;
         let last = table.last().map_err(redb::Error::from)?;
         Ok(last.map(|(height, _)| Height::new(height.value())))
-    }
-
-    /// Stores a snapshot durably, and with it every block put before. Older ones beyond
-    /// [`SNAPSHOTS_MAX`] fall out.
-    pub fn put_snapshot(
-        &self,
-        height: Height,
-        chunks: impl IntoIterator<Item = Vec<u8>>,
-    ) -> Result<(), StoreError> {
-        let write = self.begin()?;
-        {
-            let mut table = write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-            let key = height.get();
-            // A repeated snapshot may have fewer chunks than the one it replaces.
-            table
-                .retain_in((key, 0)..=(key, u32::MAX), |_, _| false)
-                .map_err(redb::Error::from)?;
-            for (position, chunk) in (0_u32..).zip(chunks) {
-                table
-                    .insert((key, position), chunk.as_slice())
-                    .map_err(redb::Error::from)?;
-            }
-            let heights = snapshot_heights(&table)?;
-            let oldest_kept = heights.iter().rev().take(SNAPSHOTS_MAX).next_back();
-            if let Some(oldest) = oldest_kept {
-                table
-                    .retain_in(..(*oldest, 0), |_, _| false)
-                    .map_err(redb::Error::from)?;
-            }
-        }
-        self.commit_durably(write)
-    }
-
-    /// The newest snapshot with all its chunks.
-    pub fn latest_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
-        let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-        let last = table.last().map_err(redb::Error::from)?;
-        let Some(height) = last.map(|(key, _)| key.value().0) else {
-            return Ok(None);
-        };
-        let mut chunks = Vec::new();
-        for chunk in table
-            .range((height, 0)..=(height, u32::MAX))
-            .map_err(redb::Error::from)?
-        {
-            let (_, bytes) = chunk.map_err(redb::Error::from)?;
-            chunks.push(bytes.value().to_vec());
-        }
-        Ok(Some(Snapshot {
-            height: Height::new(height),
-            chunks,
-        }))
-    }
-
-    /// One chunk of a snapshot, to hand it to another member without loading the rest.
-    pub fn snapshot_chunk(
-        &self,
-        height: Height,
-        position: u32,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-        let found = table
-            .get((height.get(), position))
-            .map_err(redb::Error::from)?;
-        Ok(found.map(|bytes| bytes.value().to_vec()))
     }
 
     /// Keeps a piece of evidence durably. Says whether it is kept: `false` when there are
@@ -418,16 +367,6 @@ impl Store {
         self.commit_durably(write)
     }
 
-    /// Forgets every snapshot, durably: the next start replays the journal.
-    pub fn forget_snapshots(&self) -> Result<(), StoreError> {
-        let write = self.begin()?;
-        {
-            let mut table = write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
-            table.retain(|_, _| false).map_err(redb::Error::from)?;
-        }
-        self.commit_durably(write)
-    }
-
     /// Whether blocks were put that are not durable yet.
     pub fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Relaxed) > 0
@@ -485,7 +424,8 @@ impl Store {
             write.open_table(BLOCKS).map_err(redb::Error::from)?;
             write.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
             write.open_table(RECEIPTS).map_err(redb::Error::from)?;
-            write.open_table(SNAPSHOTS).map_err(redb::Error::from)?;
+            write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+            snapshots::open_tables(&write)?;
             write.open_table(EVIDENCE).map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
@@ -504,21 +444,4 @@ fn commit_in_memory(mut write: WriteTransaction) -> Result<(), StoreError> {
         .map_err(redb::Error::from)?;
     write.commit().map_err(redb::Error::from)?;
     Ok(())
-}
-
-/// Heights that have a snapshot, ascending. Every snapshot starts with chunk 0, and there are at
-/// most three while one is being written.
-fn snapshot_heights(table: &redb::Table<'_, (u64, u32), &[u8]>) -> Result<Vec<u64>, StoreError> {
-    let mut heights = Vec::new();
-    let mut next = 0;
-    while let Some(entry) = table.range((next, 0)..).map_err(redb::Error::from)?.next() {
-        let (key, _) = entry.map_err(redb::Error::from)?;
-        let height = key.value().0;
-        heights.push(height);
-        match height.checked_add(1) {
-            Some(above) => next = above,
-            None => break,
-        }
-    }
-    Ok(heights)
 }

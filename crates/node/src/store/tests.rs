@@ -100,7 +100,7 @@ fn a_crash_goes_back_to_the_last_durable_commit() {
     let place = Place::new();
     let store = place.open();
     put(&store, 1);
-    store.put_snapshot(Height::new(1), [vec![1]]).unwrap();
+    store.put_snapshot(Height::new(1), [vec![1]], None).unwrap();
     put(&store, 2);
     let (_elsewhere, crashed) = place.after_crash();
     assert_eq!(crashed.last_height().unwrap(), Some(Height::new(1)));
@@ -131,38 +131,98 @@ fn many_blocks_become_durable_without_a_snapshot() {
 }
 
 #[test]
-fn the_last_two_snapshots_stay() {
+fn ends_of_epochs_come_in_pages_and_survive_a_crash_with_their_blocks() {
     let place = Place::new();
     let store = place.open();
-    assert_eq!(store.latest_snapshot().unwrap(), None);
-    let chunks = |height: u8| -> Vec<Vec<u8>> { (0..5).map(|n| vec![height, n]).collect() };
-    for height in [10_u8, 20, 30] {
-        store
-            .put_snapshot(Height::new(height.into()), chunks(height))
-            .unwrap();
-        let (_elsewhere, crashed) = place.after_crash();
-        let latest = crashed.latest_snapshot().unwrap().unwrap();
-        assert_eq!(latest.height, Height::new(height.into()));
-        assert_eq!(latest.chunks, chunks(height));
+    assert_eq!(store.epoch_ends(Epoch::ZERO, 10).unwrap(), []);
+    let end = |epoch: u8| (Epoch::new(epoch.into()), vec![epoch; 3]);
+    for epoch in 0..5 {
+        let (number, bytes) = end(epoch);
+        store.put_epoch_ends([(number, bytes.as_slice())]).unwrap();
     }
-    let chunk = |height, position| store.snapshot_chunk(Height::new(height), position).unwrap();
-    assert_eq!(chunk(10, 0), None);
-    assert_eq!(chunk(20, 4), Some(vec![20, 4]));
-    assert_eq!(chunk(30, 4), Some(vec![30, 4]));
-    assert_eq!(chunk(30, 5), None);
-    // The same height again, with fewer chunks.
-    store.put_snapshot(Height::new(30), [vec![9]]).unwrap();
-    assert_eq!(
-        store.latest_snapshot().unwrap().unwrap().chunks,
-        [vec![9_u8]]
-    );
-    assert_eq!(chunk(20, 0), Some(vec![20, 0]));
+    put(&store, 1);
+    let page = |store: &Store, from: u64, count| store.epoch_ends(Epoch::new(from), count).unwrap();
+    assert_eq!(page(&store, 1, 2), [end(1), end(2)]);
+    assert_eq!(page(&store, 4, 2), [end(4)]);
+    assert_eq!(page(&store, 5, 2), []);
+    store.flush().unwrap();
+    let (_elsewhere, crashed) = place.after_crash();
+    assert_block(&crashed, 1);
+    assert_eq!(page(&crashed, 0, 10).len(), 5);
+}
+
+/// Puts snapshots in this order (height, whether an epoch ends there); says which are there then.
+fn kept(store: &Store, puts: &[(u64, bool)]) -> Vec<u64> {
+    for (height, ends_epoch) in puts {
+        let chunks: Vec<Vec<u8>> = (0..5).map(|n| vec![*height as u8, n]).collect();
+        let log = ends_epoch.then_some([*height as u8; 4]);
+        store
+            .put_snapshot(
+                Height::new(*height),
+                chunks,
+                log.as_ref().map(|log| &log[..]),
+            )
+            .unwrap();
+    }
+    let is_there = |height: &u64| {
+        let chunks = (0..6).map(|position| store.snapshot_chunk(Height::new(*height), position));
+        match chunks.filter_map(Result::unwrap).count() {
+            0 => false,
+            5 => true,
+            count => panic!("{count} chunks at {height}"),
+        }
+    };
+    (0..=100).filter(is_there).collect()
+}
+
+#[test]
+fn the_newest_snapshot_stays_and_those_after_the_last_two_epochs() {
+    for (puts, expected) in [
+        (&[(10, false)][..], &[10][..]),
+        (&[(10, false), (20, false), (30, false)], &[30]),
+        (&[(10, true), (20, false), (30, false)], &[10, 30]),
+        (&[(10, true), (15, false), (20, true)], &[10, 20]),
+        (
+            &[(10, true), (20, true), (30, true), (35, false)],
+            &[20, 30, 35],
+        ),
+        (&[(10, true), (20, true), (20, true)], &[10, 20]),
+    ] {
+        let place = Place::new();
+        let store = place.open();
+        assert_eq!(store.latest_snapshot().unwrap(), None);
+        assert_eq!(kept(&store, puts), expected, "{puts:?}");
+        let (_elsewhere, crashed) = place.after_crash();
+        assert_eq!(kept(&crashed, &[]), expected, "{puts:?}");
+        let latest = crashed.latest_snapshot().unwrap().unwrap();
+        assert_eq!(Some(&latest.height.get()), expected.last());
+        assert_eq!(latest.chunks.len(), 5);
+        for height in crashed.epoch_snapshots().unwrap() {
+            let log = crashed.snapshot_log(height).unwrap();
+            assert_eq!(log, Some(vec![height.get() as u8; 4]));
+            assert!(expected.contains(&height.get()));
+        }
+        store.forget_snapshots().unwrap();
+        assert!(kept(&store, &[]).is_empty());
+        assert_eq!(store.epoch_snapshots().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_put_again_has_no_chunk_of_the_old_one() {
+    let place = Place::new();
+    let store = place.open();
+    kept(&store, &[(20, true), (30, true)]);
+    let height = Height::new(30);
+    store.put_snapshot(height, [vec![9]], None).unwrap();
+    let latest = store.latest_snapshot().unwrap().unwrap();
+    assert_eq!(latest.chunks, [vec![9_u8]]);
+    assert_eq!(store.snapshot_log(height).unwrap(), None);
+    assert_eq!(store.epoch_snapshots().unwrap(), [Height::new(20)]);
     // The largest height is no special case.
-    store.put_snapshot(Height::MAX, [vec![1]]).unwrap();
-    assert_eq!(
-        store.latest_snapshot().unwrap().unwrap().height,
-        Height::MAX
-    );
+    store.put_snapshot(Height::MAX, [vec![1]], None).unwrap();
+    let latest = store.latest_snapshot().unwrap().unwrap();
+    assert_eq!(latest.height, Height::MAX);
 }
 
 #[test]
@@ -266,7 +326,8 @@ proptest! {
         for height in 1..=20 {
             put(&store, height);
         }
-        store.put_snapshot(Height::new(20), (0..4).map(|byte| vec![byte; 5_000])).unwrap();
+        let chunks = (0..4).map(|byte| vec![byte; 5_000]);
+        store.put_snapshot(Height::new(20), chunks, Some(&[7; 128])).unwrap();
         drop(store);
         let mut bytes = std::fs::read(&place.path).unwrap();
         let index = position.index(bytes.len());

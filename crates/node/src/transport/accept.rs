@@ -2,9 +2,11 @@
 
 use super::counters::{Refusal, is_logged};
 use super::frame::{self, Read, code};
+use super::inbox::Budgets;
 use super::table::Key;
-use super::{Lane, Peer, Shared, tls};
+use super::{Lane, Limits, Peer, Shared, tls};
 use quinn::{Connection, ConnectionError, RecvStream};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -15,14 +17,31 @@ use tokio::task::JoinSet;
 /// A connection that lasted this long without an offence wipes the peer's earlier penalties.
 const FORGIVEN_AFTER: Duration = Duration::from_mins(1);
 
-/// What is remembered about the connections that one peer dials.
-#[derive(Debug, Default)]
+/// What is remembered about the connections that come with one key of a peer. A peer whose key is being
+/// replaced has two, perhaps in different hands: what is done with one costs the other nothing.
+#[derive(Debug)]
 pub(super) struct Incoming {
-    newest: Option<(Connection, Key)>,
-    /// Until when the peer is not let in.
+    newest: Option<Connection>,
+    /// Until when the key is not let in.
     shut_out_until: Option<Instant>,
     /// Penalties in a row.
     penalties: u32,
+    /// What its frames may take of the inbox, whichever connection brought them.
+    budgets: Budgets,
+}
+
+/// By key: those of the peer's route alone.
+pub(super) type IncomingByKey = BTreeMap<Key, Incoming>;
+
+impl Incoming {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            newest: None,
+            shut_out_until: None,
+            penalties: 0,
+            budgets: Budgets::new(limits),
+        }
+    }
 }
 
 /// Accepts until the endpoint closes.
@@ -107,11 +126,13 @@ fn classify(error: &ConnectionError) -> Refusal {
     }
 }
 
-/// One accepted connection. What it receives counts against the budgets of its peer, which all
-/// connections of the peer share: connecting again makes no room.
+/// One accepted connection. What it receives counts against the budgets of its key, which all
+/// connections with that key share: connecting again makes no room.
 struct Link {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
+    key: Key,
+    budgets: Budgets,
     connection: Connection,
     /// Lanes that have a stream: a second one would break the order.
     is_open: [AtomicBool; 4],
@@ -120,21 +141,20 @@ struct Link {
 
 /// Receives until the connection ends.
 async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection, key: Key) {
-    if !admit(peer, &connection, key) {
+    let Some(budgets) = admit(peer, &connection, key, &shared.limits) else {
         return;
-    }
+    };
     // The stream is kept until the end: dropping it early could lose the welcome.
     let Ok(_welcome) = send_welcome(&connection).await else {
         return;
     };
-    peer.meters
-        .is_connected_to_us
-        .store(true, Ordering::Relaxed);
     peer.wake.notify_one();
     let since = Instant::now();
     let link = Arc::new(Link {
         shared: Arc::clone(shared),
         peer: Arc::clone(peer),
+        key,
+        budgets,
         connection: connection.clone(),
         is_open: Default::default(),
         offences: AtomicU32::new(0),
@@ -153,42 +173,50 @@ async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection, k
             Some(_) = readers.join_next() => {}
         }
     }
-    let mut incoming = peer.incoming();
-    if link.offences.load(Ordering::Relaxed) == 0 && since.elapsed() >= FORGIVEN_AFTER {
-        incoming.penalties = 0;
+    let mut by_key = peer.incoming();
+    // It is not there any more if the key is gone.
+    if let Some(incoming) = by_key.get_mut(&key) {
+        if link.offences.load(Ordering::Relaxed) == 0 && since.elapsed() >= FORGIVEN_AFTER {
+            incoming.penalties = 0;
+        }
+        let is_this = |newest: &Connection| newest.stable_id() == connection.stable_id();
+        if incoming.newest.as_ref().is_some_and(is_this) {
+            incoming.newest = None;
+        }
     }
-    let is_newest = |(newest, _): &(Connection, Key)| newest.stable_id() == connection.stable_id();
-    if incoming.newest.as_ref().is_some_and(is_newest) {
-        incoming.newest = None;
-        peer.meters
-            .is_connected_to_us
-            .store(false, Ordering::Relaxed);
-    }
+    let is_connected = by_key.values().any(|incoming| incoming.newest.is_some());
+    peer.meters
+        .is_connected_to_us
+        .store(is_connected, Ordering::Relaxed);
 }
 
-/// Lets the connection in unless the peer is shut out or its key is gone; then it is closed. It
-/// replaces an older one: a peer that restarted dials before we notice that its old connection is
-/// dead.
-fn admit(peer: &Peer, connection: &Connection, key: Key) -> bool {
-    let mut incoming = peer.incoming();
+/// Lets the connection in and gives its budgets back, unless the key is shut out or gone; then it is
+/// closed. It replaces an older one with the same key: a peer that restarted dials before we notice that
+/// its old connection is dead.
+fn admit(peer: &Peer, connection: &Connection, key: Key, limits: &Limits) -> Option<Budgets> {
+    let mut by_key = peer.incoming();
     // A changed table closes what does not fit it under this lock, so it sees this connection, or this
     // sees the table.
     if !peer.route.borrow().allows(&key) {
         connection.close(code::NO_MEMBER, b"the key is no member's any more");
-        return false;
+        return None;
     }
+    let incoming = by_key.entry(key).or_insert_with(|| Incoming::new(limits));
     if incoming
         .shut_out_until
         .is_some_and(|until| Instant::now() < until)
     {
         peer.meters.refused_in_penalty.add(1);
         connection.close(code::CUT_OFF, b"the peer broke the rules a moment ago");
-        return false;
+        return None;
     }
-    if let Some((older, _)) = incoming.newest.replace((connection.clone(), key)) {
+    if let Some(older) = incoming.newest.replace(connection.clone()) {
         older.close(code::REPLACED, b"a newer connection took its place");
     }
-    true
+    peer.meters
+        .is_connected_to_us
+        .store(true, Ordering::Relaxed);
+    Some(incoming.budgets.clone())
 }
 
 async fn send_welcome(connection: &Connection) -> Result<quinn::SendStream, quinn::WriteError> {
@@ -214,7 +242,7 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
     let meters = link.peer.meters.lane(lane);
     let limits = &link.shared.limits;
     loop {
-        match frame::read(&mut stream, lane, &link.peer.budgets, limits).await {
+        match frame::read(&mut stream, lane, &link.budgets, limits).await {
             Ok(Read::Frame(bytes, permit)) => {
                 meters.frames_in.add(1);
                 meters.bytes_in.add(bytes.len() as u64);
@@ -239,20 +267,24 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
 }
 
 impl Link {
-    /// Counts against the peer. After too many the connection is closed, and the peer stays
-    /// outside for a while, each time longer.
+    /// Counts against the key. After too many the connection is closed, and the key stays outside for
+    /// a while, each time longer.
     fn offence(&self, what: &str) {
         let limits = &self.shared.limits;
         let offences = self.offences.fetch_add(1, Ordering::Relaxed) + 1;
         if offences != limits.offences_max {
             return;
         }
-        let mut incoming = self.peer.incoming();
+        let mut by_key = self.peer.incoming();
+        // A key that is gone comes in no more anyway.
+        let Some(incoming) = by_key.get_mut(&self.key) else {
+            return;
+        };
         let factor = 1_u32 << incoming.penalties.min(16);
         let pause = (limits.penalty_min * factor).min(limits.penalty_max);
         incoming.penalties = incoming.penalties.saturating_add(1);
         incoming.shut_out_until = Some(Instant::now() + pause);
-        drop(incoming);
+        drop(by_key);
         self.peer.meters.cut_off.add(1);
         tracing::warn!(peer = %self.peer.id, pause_ms = pause.as_millis() as u64, "peer cut off: {what}");
         self.connection
@@ -261,17 +293,20 @@ impl Link {
 }
 
 impl Peer {
-    /// Closes the connection that the peer dialled, if its key is gone.
+    /// Closes the connections that came with keys that are gone, and forgets these keys.
     pub(super) fn close_strangers(&self) {
-        let incoming = self.incoming();
-        if let Some((connection, key)) = &incoming.newest
-            && !self.route.borrow().allows(key)
-        {
-            connection.close(code::NO_MEMBER, b"the key is no member's any more");
-        }
+        let mut by_key = self.incoming();
+        let route = self.route.borrow();
+        by_key.retain(|key, incoming| {
+            let is_allowed = route.allows(key);
+            if let (false, Some(connection)) = (is_allowed, &incoming.newest) {
+                connection.close(code::NO_MEMBER, b"the key is no member's any more");
+            }
+            is_allowed
+        });
     }
 
-    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+    fn incoming(&self) -> MutexGuard<'_, IncomingByKey> {
         // Each statement leaves it whole.
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }

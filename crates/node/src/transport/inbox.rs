@@ -1,7 +1,7 @@
 //! Events that wait for the node, shared fairly between lanes and peers.
 //!
-//! A frame enters only with a permit of its peer and lane (see [`Budgets`]), and gives it back when
-//! it is taken. So a peer that floods fills its own budget and no other, and then its stream waits.
+//! A frame enters only with a permit of its sender's key and lane (see [`Budgets`]), and gives it back
+//! when it is taken. So a peer that floods fills its own budget and no other, and then its stream waits.
 //! Lanes are served by weight: votes come first and nobody starves.
 
 use super::{Event, Lane, Limits};
@@ -88,7 +88,7 @@ struct Waiting {
 struct Queued {
     from: ReplicaId,
     bytes: Vec<u8>,
-    /// Returned to the peer's budget when the frame is taken.
+    /// Returned to the sender's budget when the frame is taken.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -169,7 +169,7 @@ impl Waiting {
     }
 }
 
-/// How much one peer may have waiting in the inbox, by lane. It belongs to the peer and not to a
+/// How much may wait in the inbox from one key of a peer, by lane. It belongs to the key and not to a
 /// connection.
 #[derive(Clone, Debug)]
 pub(super) struct Budgets([Arc<Semaphore>; 4]);

@@ -33,7 +33,7 @@
 //! | what | bound | what falls out |
 //! |---|---|---|
 //! | waiting to be sent, per peer and lane | [`LaneLimits::queue_frames_max`], [`LaneLimits::queue_bytes_max`] | the oldest frame, counted |
-//! | received and not yet taken, per peer and lane, over all its connections | [`LaneLimits::inbox_bytes_max`] | nothing: that peer's lane waits |
+//! | received and not yet taken, per key of a peer and lane, over all connections | [`LaneLimits::inbox_bytes_max`] | nothing: that lane waits |
 //! | frame | [`LaneLimits::frame_bytes_max`] | the stream is closed; a peer that repeats is cut off for a while |
 //! | handshakes in progress | [`Limits::handshakes_max`] | the newest is refused, counted |
 //! | members | [`MEMBERS_MAX`] | the table is refused, the one before stays |
@@ -70,7 +70,7 @@ pub use inbox::Events;
 pub use table::MEMBERS_MAX;
 
 use counters::{PeerMeters, RefusalMeters};
-use inbox::{Budgets, Inbox};
+use inbox::Inbox;
 use outbox::Outbox;
 use polity_crypto::PublicKey;
 use polity_types::ReplicaId;
@@ -237,13 +237,11 @@ struct Peer {
     /// How it is known and reached; its tasks follow the changes.
     route: watch::Sender<Route>,
     outboxes: [Outbox; 4],
-    /// What its frames may take of the inbox, whichever connection brought them.
-    budgets: Budgets,
     meters: PeerMeters,
     /// Rung when the peer reached us: it lives, so dial it without waiting.
     wake: Notify,
-    /// The newest connection that the peer dialled, and its penalties.
-    incoming: Mutex<accept::Incoming>,
+    /// The newest connection that came with each of its keys, and what that key may do.
+    incoming: Mutex<accept::IncomingByKey>,
 }
 
 /// What all tasks of one transport share.
@@ -466,7 +464,6 @@ impl Peer {
             id,
             route: watch::Sender::new(route),
             outboxes: Lane::ALL.map(|lane| Outbox::new(limits.lane(lane))),
-            budgets: Budgets::new(limits),
             meters: PeerMeters::default(),
             wake: Notify::new(),
             incoming: Mutex::default(),

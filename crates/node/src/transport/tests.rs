@@ -369,6 +369,8 @@ async fn half_a_frame_of_a_dead_connection_gives_its_share_back() {
     let mut dead = Vec::new();
     for _ in 0..3 {
         let connection = dial_by_hand(B, &members[0], |_| {}).await.unwrap();
+        // The next one must not be taken in before this one.
+        patiently(connection.accept_uni()).await.unwrap();
         let mut stream = connection.open_uni().await.unwrap();
         stream.write_all(&half).await.unwrap();
         dead.push((connection, stream));
@@ -428,6 +430,68 @@ async fn another_chain_is_refused() {
         assert!(!node.peer(peer).is_connected_to_us);
         assert_eq!(node.refusals().strangers, 0);
     }
+}
+
+/// Whoever holds the other key of a member, a past or a next one, gets in the way of nobody but itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn fb_17_a_key_neither_displaces_nor_burdens_the_other_one_of_its_member() {
+    let mut members = members(2);
+    // The key of c is the other one of b.
+    members[1].keys.push(key(C));
+    let mut a = Node::start({
+        let mut config = config(A, &members);
+        config.limits.lanes[0].frame_bytes_max = 9_000;
+        config.limits.lanes[0].inbox_bytes_max = 9_000;
+        config.limits.penalty_min = Duration::from_hours(1);
+        config.limits.penalty_max = Duration::from_hours(1);
+        config
+    });
+    let dial = async |own| {
+        let connection = dial_by_hand(own, &members[0], |_| {}).await.unwrap();
+        patiently(connection.accept_uni()).await.unwrap();
+        connection
+    };
+    let present = dial(B).await;
+    let mut lane = present.open_uni().await.unwrap();
+    lane.write_all(&votes(1)).await.unwrap();
+    assert_eq!(a.frame().await.0, B);
+    // The other one comes, takes all it may of the inbox, and more.
+    let other = dial(C).await;
+    let mut flood = other.open_uni().await.unwrap();
+    flood.write_all(&votes(20)).await.unwrap();
+    a.until(|counters| counters.peers[&B].lanes[0].frames_in == 1 + 7)
+        .await;
+    // There is room for as much of the present key.
+    lane.write_all(&votes(7)[1..]).await.unwrap();
+    a.until(|counters| counters.peers[&B].lanes[0].frames_in == 1 + 7 + 7)
+        .await;
+    // It breaks the rules until it is cut off, and that is not the present key's offence.
+    for number in [9, 9, 9] {
+        if let Ok(mut stream) = other.open_uni().await {
+            // The connection may be closed already.
+            let _ = stream.write_all(&[number]).await;
+        }
+    }
+    patiently(other.closed()).await;
+    a.until(|counters| counters.peers[&B].cut_off == 1).await;
+    if let Ok(again) = dial_by_hand(C, &members[0], |_| {}).await {
+        patiently(again.closed()).await;
+    }
+    a.until(|counters| counters.peers[&B].refused_in_penalty == 1)
+        .await;
+    assert_eq!(present.close_reason(), None);
+    assert!(a.peer(B).is_connected_to_us);
+    let present_again = dial(B).await;
+    let mut lane = present_again.open_uni().await.unwrap();
+    lane.write_all(&[Lane::Votes as u8, 1, 0, 0, 0, 5])
+        .await
+        .unwrap();
+    while a.frame().await.2 != [5] {}
+    // When its key is gone, its member is as connected as before.
+    members[1].keys.pop();
+    a.transport.set_members(members.clone()).unwrap();
+    assert_eq!(present_again.close_reason(), None);
+    assert!(a.peer(B).is_connected_to_us);
 }
 
 /// Dials `to` by hand, as a member whose program does what it likes.

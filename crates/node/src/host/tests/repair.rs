@@ -556,7 +556,7 @@ fn spoiled(story: &Story) -> (PathBuf, Written) {
     let written = Written::by(story, &Lived::through(story, 0));
     fs::write(directory.join(FILE_NAME), &written.bytes).unwrap();
     // The node ran with it before.
-    drop(recover_from_disk(&Prepared::open(&directory).unwrap()).unwrap());
+    drop(recover_from_disk(Prepared::open(&directory).unwrap().home()).unwrap());
     fs::write(directory.join(FILE_NAME), written.flip(5, 4)).unwrap();
     (directory, written)
 }
@@ -586,7 +586,7 @@ fn fb_15_a_repair_that_is_interrupted_is_repeated() {
         // When the index knows of it.
         |directory, _| {
             let prepared = Prepared::open(directory).unwrap();
-            let store = crate::node::open_store(&prepared).unwrap();
+            let store = crate::node::open_store(prepared.home()).unwrap();
             store.announce(&[4; 16]).unwrap();
         },
         // When the damaged one has its second name, and the new one has not got its own.
@@ -608,7 +608,7 @@ fn fb_15_a_repair_that_is_interrupted_is_repeated() {
         assert_eq!(fs::read(kept).unwrap(), damaged);
         assert!(!directory.join(FETCHED).exists() && !directory.join(REPAIRED).exists());
         for _ in 0..2 {
-            let (index, recovered) = recover_from_disk(&prepared).unwrap();
+            let (index, recovered) = recover_from_disk(prepared.home()).unwrap();
             let height = recovered.replica.tip().parent.height;
             assert_eq!(height.get(), decided.len() as u64);
             assert_eq!(index.last_height().unwrap(), Some(height));

@@ -1,0 +1,157 @@
+//! Snapshots: for a fast restart, and for members that are far behind (FB-19).
+//!
+//! | after which block | how long it stays |
+//! |---|---|
+//! | the last of an epoch, which others fetch | as one of the newest [`EPOCH_SNAPSHOTS_MAX`] of them |
+//! | any other | until there is a newer one of either kind |
+
+use super::{Store, StoreError};
+use polity_types::Height;
+use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use std::fmt;
+
+/// Snapshots after the ends of epochs that are kept: whoever fetches one still finds it when the next
+/// one is there.
+pub const EPOCH_SNAPSHOTS_MAX: usize = 2;
+
+/// Height and position of a chunk to its bytes.
+const CHUNKS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
+/// Height of a snapshot after the end of an epoch to the digests of its chunks, one after the other.
+const LOGS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("snapshot_logs");
+
+/// A snapshot: what the ledger wrote, in its pieces.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// After which block.
+    pub height: Height,
+    /// In their order.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({}, {} chunks)", self.height, self.chunks.len())
+    }
+}
+
+impl Store {
+    /// Stores a snapshot durably, and with it every block put before. `log` are the digests of its
+    /// chunks, as whoever fetches them needs them, if the block ended an epoch. Older snapshots that are
+    /// not to be kept fall out.
+    pub fn put_snapshot(
+        &self,
+        height: Height,
+        chunks: impl IntoIterator<Item = Vec<u8>>,
+        log: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
+            let mut logs = write.open_table(LOGS).map_err(redb::Error::from)?;
+            let key = height.get();
+            // A repeated snapshot may have fewer chunks than the one it replaces.
+            table
+                .retain_in((key, 0)..=(key, u32::MAX), |_, _| false)
+                .map_err(redb::Error::from)?;
+            for (position, chunk) in (0_u32..).zip(chunks) {
+                table
+                    .insert((key, position), chunk.as_slice())
+                    .map_err(redb::Error::from)?;
+            }
+            match log {
+                Some(log) => logs.insert(key, log).map_err(redb::Error::from)?,
+                None => logs.remove(key).map_err(redb::Error::from)?,
+            };
+            let mut kept = Vec::new();
+            for entry in logs.iter().map_err(redb::Error::from)?.rev() {
+                let (height, _) = entry.map_err(redb::Error::from)?;
+                kept.push(height.value());
+            }
+            kept.truncate(EPOCH_SNAPSHOTS_MAX);
+            let last = table.last().map_err(redb::Error::from)?;
+            kept.extend(last.map(|(key, _)| key.value().0));
+            let is_kept = |height| kept.contains(&height);
+            table
+                .retain(|(height, _), _| is_kept(height))
+                .map_err(redb::Error::from)?;
+            logs.retain(|height, _| is_kept(height))
+                .map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+
+    /// The newest snapshot with all its chunks.
+    pub fn latest_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(CHUNKS).map_err(redb::Error::from)?;
+        let last = table.last().map_err(redb::Error::from)?;
+        let Some(height) = last.map(|(key, _)| key.value().0) else {
+            return Ok(None);
+        };
+        let mut chunks = Vec::new();
+        for chunk in table
+            .range((height, 0)..=(height, u32::MAX))
+            .map_err(redb::Error::from)?
+        {
+            let (_, bytes) = chunk.map_err(redb::Error::from)?;
+            chunks.push(bytes.value().to_vec());
+        }
+        Ok(Some(Snapshot {
+            height: Height::new(height),
+            chunks,
+        }))
+    }
+
+    /// Heights of the snapshots after the ends of epochs, ascending.
+    pub fn epoch_snapshots(&self) -> Result<Vec<Height>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(LOGS).map_err(redb::Error::from)?;
+        let mut heights = Vec::new();
+        for entry in table.iter().map_err(redb::Error::from)? {
+            let (height, _) = entry.map_err(redb::Error::from)?;
+            heights.push(Height::new(height.value()));
+        }
+        Ok(heights)
+    }
+
+    /// Digests of the chunks of a snapshot after the end of an epoch, as they were put.
+    pub fn snapshot_log(&self, height: Height) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(LOGS).map_err(redb::Error::from)?;
+        let found = table.get(height.get()).map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// One chunk of a snapshot, to hand it to another member without loading the rest.
+    pub fn snapshot_chunk(
+        &self,
+        height: Height,
+        position: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(CHUNKS).map_err(redb::Error::from)?;
+        let found = table
+            .get((height.get(), position))
+            .map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Forgets every snapshot, durably: the next start replays the journal.
+    pub fn forget_snapshots(&self) -> Result<(), StoreError> {
+        let write = self.begin()?;
+        {
+            let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
+            table.retain(|_, _| false).map_err(redb::Error::from)?;
+            let mut logs = write.open_table(LOGS).map_err(redb::Error::from)?;
+            logs.retain(|_, _| false).map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+}
+
+/// Makes sure of the tables: reading one that was never opened for writing is an error.
+pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
+    write.open_table(CHUNKS).map_err(redb::Error::from)?;
+    write.open_table(LOGS).map_err(redb::Error::from)?;
+    Ok(())
+}
