@@ -2,7 +2,9 @@
 
 use crate::federation::Federation;
 use polity_crypto::Signer;
-use polity_ledger::{Command, LockId, SignedTransaction, Transaction, TransactionId};
+use polity_ledger::{
+    Command, CommitteeChange, LockId, SignedTransaction, Transaction, TransactionId,
+};
 use polity_types::{Amount, Height, Stream, Time};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -205,6 +207,30 @@ impl Clients {
                 self.sign(lock.to, number, command, height)
             }
         }
+    }
+
+    /// A transaction of the authority, which a client pays for.
+    pub(crate) fn decree(
+        &mut self,
+        changes: Vec<CommitteeChange>,
+        height: Height,
+    ) -> SignedTransaction {
+        self.nonce += 1;
+        let horizon = self.federation.genesis.ledger.parameters.validity_horizon;
+        let authority = &self.federation.authority;
+        let changes = changes.into_iter();
+        let transaction = Transaction {
+            chain: self.federation.chain.id(),
+            signer: self.federation.clients[0].address.clone(),
+            keys: vec![authority.public_key().clone()],
+            commands: changes
+                .map(|change| Command::ChangeCommittee { change })
+                .collect(),
+            valid_until: height.saturating_add(horizon - 100),
+            nonce: self.nonce,
+        };
+        let transaction = transaction.sign(&[authority]);
+        transaction.expect("one key and a few commands")
     }
 
     fn sign(

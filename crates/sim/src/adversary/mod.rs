@@ -58,7 +58,7 @@ use polity_consensus::fbpbft::{
     Block, Chain, Header, Message, NewView, PrePrepare, PreparedClaim, SealedBlock, Value,
     ViewChange, Vote, VoteCertificate, VoteKind,
 };
-use polity_crypto::{Sha256Digest, Signature, Signer as _, domain};
+use polity_crypto::{Preimage, Sha256Digest, Signature, Signer as _, domain};
 use polity_replica::Frame;
 use polity_types::{Height, ReplicaId, Stream, Time, View};
 use std::sync::Arc;
@@ -271,7 +271,18 @@ pub(crate) fn sign_vote(
     view: View,
     value: &Value,
 ) -> Signature {
-    let preimage = match kind {
+    signer.sign(&vote_preimage(chain, kind, height, view, value))
+}
+
+/// What a vote signs, from its layout in the specification.
+pub(crate) fn vote_preimage(
+    chain: &Chain,
+    kind: VoteKind,
+    height: Height,
+    view: View,
+    value: &Value,
+) -> Preimage {
+    match kind {
         VoteKind::Prepare => chain
             .scope(domain::PREPARE, height, view)
             .array(value.digest.as_bytes())
@@ -279,8 +290,7 @@ pub(crate) fn sign_vote(
         VoteKind::Commit => chain
             .scope(domain::COMMIT, height, view)
             .array(value.digest.as_bytes()),
-    };
-    signer.sign(&preimage)
+    }
 }
 
 /// The message in a frame of consensus.
