@@ -217,20 +217,22 @@ impl Clients {
     ) -> SignedTransaction {
         self.nonce += 1;
         let horizon = self.federation.genesis.ledger.parameters.validity_horizon;
-        let authority = &self.federation.authority;
+        let client = &self.federation.clients[0];
+        let signers = [&client.owner, &self.federation.authority];
         let changes = changes.into_iter();
         let transaction = Transaction {
             chain: self.federation.chain.id(),
-            signer: self.federation.clients[0].address.clone(),
-            keys: vec![authority.public_key().clone()],
+            signer: client.address.clone(),
+            keys: signers.map(|signer| signer.public_key().clone()).to_vec(),
             commands: changes
                 .map(|change| Command::ChangeCommittee { change })
                 .collect(),
             valid_until: height.saturating_add(horizon - 100),
             nonce: self.nonce,
         };
-        let transaction = transaction.sign(&[authority]);
-        transaction.expect("one key and a few commands")
+        let signers = signers.map(|signer| signer as &dyn Signer);
+        let transaction = transaction.sign(&signers);
+        transaction.expect("two keys and a few commands")
     }
 
     fn sign(

@@ -27,7 +27,7 @@ const COMPOSITIONS_OF: u64 = 2;
 
 /// Scenarios that take as long as hundreds of others have one turn in so many.
 const LONG_EVERY: u64 = 16;
-const LONG: &[&str] = &["crash-at-persist"];
+const LONG: &[&str] = &["crash-at-persist", "crash-at-boundary"];
 
 /// One run of any campaign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -27,6 +27,8 @@ pub struct EvidenceWatch {
     once: BTreeSet<Offence>,
     /// Offences that each honest replica reported.
     known: BTreeSet<(ReplicaId, Offence)>,
+    /// Accusations in blocks of the epoch after the offence.
+    across: u64,
     height: u64,
 }
 
@@ -40,6 +42,7 @@ impl EvidenceWatch {
             decided: BTreeMap::new(),
             once: BTreeSet::new(),
             known: BTreeSet::new(),
+            across: 0,
             height: 0,
         }
     }
@@ -84,6 +87,7 @@ impl EvidenceWatch {
                     format!("block {height} convicts {accused} of {kind} {age} epochs ago"),
                 ));
             }
+            self.across += age;
             if !self.once.insert((accused, kind, at.get(), view.get())) {
                 return Err(Violation::new(
                     NAME,
@@ -111,6 +115,11 @@ impl EvidenceWatch {
             .filter(|((id, _), _)| *id == accused)
             .map(|(_, count)| *count)
             .sum()
+    }
+
+    /// How many accusations stand in blocks of the epoch after the offence.
+    pub fn across_boundaries(&self) -> u64 {
+        self.across
     }
 
     /// An offence that an honest replica has seen has to be known to it, or to everybody.

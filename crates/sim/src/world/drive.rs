@@ -204,7 +204,7 @@ impl World {
             .collect()
     }
 
-    pub(super) fn highest_floor(&self) -> u64 {
+    pub(crate) fn highest_floor(&self) -> u64 {
         self.nodes
             .iter()
             .filter(|node| node.is_honest())
