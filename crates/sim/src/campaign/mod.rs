@@ -6,6 +6,7 @@
 //! [`RunId`], which is all that is needed to play it again.
 
 mod composition;
+mod course;
 mod driver;
 mod tally;
 
