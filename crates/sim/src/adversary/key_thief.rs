@@ -6,7 +6,8 @@ use polity_consensus::committee::Committee as _;
 use polity_consensus::fbpbft::{Evidence, Message, Value, Vote, VoteKind};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_replica::Frame;
-use polity_types::{Height, ReplicaId, View};
+use polity_types::{Epoch, Height, ReplicaId, View};
+use std::collections::BTreeMap;
 
 /// A member that got hold of keys of the others in epochs in which these keys have no vote. It votes
 /// in their names, so that it looks as if they said two things, and accuses them of offences in
@@ -15,12 +16,17 @@ use polity_types::{Height, ReplicaId, View};
 pub struct KeyThief {
     /// All keys of every replica, by number. It never uses one in an epoch whose key it is.
     rings: Vec<Vec<SimSigner>>,
+    /// Digests of the committees that it knew, by epoch: one for each epoch of a run.
+    seen: BTreeMap<Epoch, Sha256Digest>,
 }
 
 impl KeyThief {
     /// Steals these keys.
     pub fn new(rings: Vec<Vec<SimSigner>>) -> Self {
-        Self { rings }
+        Self {
+            rings,
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Keys of a member that are not those of its row at a height that is known.
@@ -67,6 +73,11 @@ impl KeyThief {
         }
         let now = scene.chain.committee(scene.height());
         let then = scene.chain.committee(past);
+        let seen = self.seen.get(&scene.chain.epoch(past));
+        if seen.is_none_or(|seen| *seen == then.digest()) {
+            // These keys had a vote then.
+            return Vec::new();
+        }
         then.rows()
             .iter()
             .filter(|row| row.id != scene.id && now.key(row.id) != Some(&row.key))
@@ -113,8 +124,10 @@ impl Adversary for KeyThief {
     }
 
     fn idles(&mut self, scene: &mut Scene<'_>) {
-        let mut accusations = self.of_the_past(scene);
         let height = scene.height();
+        let here = scene.chain.committee(height).digest();
+        self.seen.insert(scene.chain.epoch(height), here);
+        let mut accusations = self.of_the_past(scene);
         let accused = scene.anybody();
         let keys = self.void_keys(scene, accused, height);
         accusations.extend(
