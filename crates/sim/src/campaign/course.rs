@@ -62,13 +62,14 @@ impl Course {
         course.followers = random.below(FOLLOWERS_MAX + 1) as u32;
         let all = weights.len() as u64 + u64::from(course.followers);
         let mut keys = vec![0; all as usize];
-        let mut times: Vec<u64> = (0..1 + random.below(DECREES_MAX))
+        let mut times: Vec<u64> = (0..=random.below(DECREES_MAX))
             .map(|_| random.below(span.as_millis() as u64))
             .collect();
         times.sort_unstable();
         for at in times {
             let present = course.tables.last().cloned().unwrap_or_default();
-            let wants: Vec<Want> = (0..1 + random.below(3) / 2 * (1 + random.below(2)))
+            let more = random.below(3) / 2 * (1 + random.below(2));
+            let wants: Vec<Want> = (0..=more)
                 .map(|_| want(random, all as u32, &present, &mut keys))
                 .collect();
             let after = amended(&present, &wants);

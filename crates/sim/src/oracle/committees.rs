@@ -176,9 +176,10 @@ impl Committees {
         if header.epoch.get() != self.epoch(header.height) {
             return Err(fault(height, "the header names another epoch"));
         }
-        let named = match height.is_multiple_of(self.epoch_length) {
-            true => self.tables.last().map(|table| table.digest),
-            false => Some(Sha256Digest::ZERO),
+        let named = if height.is_multiple_of(self.epoch_length) {
+            self.tables.last().map(|table| table.digest)
+        } else {
+            Some(Sha256Digest::ZERO)
         };
         if named != Some(header.next_committee) {
             return Err(fault(

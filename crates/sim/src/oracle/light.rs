@@ -109,12 +109,13 @@ fn skip(
         .filter(|id| kept(id))
         .map(|id| trusted.weight(*id))
         .sum();
-    let expected = match found > needed {
-        true => Ok(()),
-        false => Err(LightError::TooFewTrusted {
+    let expected = if found > needed {
+        Ok(())
+    } else {
+        Err(LightError::TooFewTrusted {
             found: Weight::new(found),
             needed: Weight::new(needed),
-        }),
+        })
     };
     let client = client_of(federation, from, trusted.members())?;
     let rules = SkipRules::default();

@@ -147,11 +147,12 @@ pub(super) fn evidence_across(play: &mut Play) -> Result<(), Failure> {
         let liar = play.pick("liar", &everybody);
         let options = Options::default().with(liar, DoubleVoter);
         play.world(&federation, options, |world| {
-            let mut changes = vec![match leaves {
-                false => set(&federation, liar, 1),
-                true => MemberChange::Remove(liar),
-            }];
-            changes.push(set(&federation, ReplicaId::new(4), 0));
+            let mut changes = vec![set(&federation, ReplicaId::new(4), 0)];
+            changes.push(if leaves {
+                MemberChange::Remove(liar)
+            } else {
+                set(&federation, liar, 1)
+            });
             world.progress(12)?;
             change(world, &changes)?;
             world.settle(4)?;
