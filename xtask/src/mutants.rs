@@ -63,11 +63,11 @@ struct Fate {
     seconds: f32,
 }
 
-pub(crate) fn run(only: Option<&str>) -> Result<(), Failure> {
+/// Plays the named mutants, or all of them if none is named.
+pub(crate) fn run(only: &[&str]) -> Result<(), Failure> {
     let mutants = load()?;
-    if let Some(name) = only
-        && !mutants.iter().any(|mutant| mutant.name == name)
-    {
+    let is_unknown = |name: &&&str| mutants.iter().all(|mutant| mutant.name != **name);
+    if let Some(name) = only.iter().find(is_unknown) {
         return Err(Failure::Usage(format!("there is no mutant `{name}`")));
     }
     let copy = root().join("target/mutants/workspace");
@@ -89,7 +89,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), Failure> {
         String::from("| mutant | requirement | caught by | runs |\n|---|---|---|---|\n");
     let mut survivors = Vec::new();
     for (place, mutant) in mutants.iter().enumerate() {
-        if only.is_some_and(|name| name != mutant.name) {
+        if !only.is_empty() && !only.contains(&mutant.name.as_str()) {
             continue;
         }
         let fate = play(&driver, place + 1)?;

@@ -6,7 +6,7 @@
 use crate::mutants;
 use crate::workspace::{Failure, cargo};
 
-pub(crate) const ARGUMENTS: &str = "--campaign smoke|full [--seed S] [--minutes M] | --run RUN [--trace] | --mutants [NAME] | ARGUMENTS..";
+pub(crate) const ARGUMENTS: &str = "--campaign smoke|full [--seed S] [--minutes M] | --run RUN [--trace] | --mutants [NAME..] | ARGUMENTS..";
 
 /// How long a campaign lasts, in seconds.
 const SMOKE_SECONDS: u64 = 60;
@@ -22,9 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         ["--run", run] => driver(&["--run", run]),
         ["--run", run, "--trace"] => driver(&["--run", run, "--trace"]),
         ["--run", ..] => Err(usage("`--run` needs a run, as a campaign prints it")),
-        ["--mutants"] => mutants::run(None),
-        ["--mutants", name] => mutants::run(Some(name)),
-        ["--mutants", ..] => Err(usage("`--mutants` takes one name at most")),
+        ["--mutants", names @ ..] => mutants::run(names),
         rest => {
             let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
             cargo("run")

@@ -2,7 +2,9 @@
 
 use crate::federation::Federation;
 use polity_crypto::Signer;
-use polity_ledger::{Command, LockId, SignedTransaction, Transaction, TransactionId};
+use polity_ledger::{
+    Command, CommitteeChange, LockId, SignedTransaction, Transaction, TransactionId,
+};
 use polity_types::{Amount, Height, Stream, Time};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -205,6 +207,32 @@ impl Clients {
                 self.sign(lock.to, number, command, height)
             }
         }
+    }
+
+    /// A transaction of the authority, which a client pays for.
+    pub(crate) fn decree(
+        &mut self,
+        changes: Vec<CommitteeChange>,
+        height: Height,
+    ) -> SignedTransaction {
+        self.nonce += 1;
+        let horizon = self.federation.genesis.ledger.parameters.validity_horizon;
+        let client = &self.federation.clients[0];
+        let signers = [&client.owner, &self.federation.authority];
+        let changes = changes.into_iter();
+        let transaction = Transaction {
+            chain: self.federation.chain.id(),
+            signer: client.address.clone(),
+            keys: signers.map(|signer| signer.public_key().clone()).to_vec(),
+            commands: changes
+                .map(|change| Command::ChangeCommittee { change })
+                .collect(),
+            valid_until: height.saturating_add(horizon - 100),
+            nonce: self.nonce,
+        };
+        let signers = signers.map(|signer| signer as &dyn Signer);
+        let transaction = transaction.sign(&signers);
+        transaction.expect("two keys and a few commands")
     }
 
     fn sign(

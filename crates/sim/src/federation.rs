@@ -2,7 +2,7 @@
 
 use crate::keys::{Scheme, SimSigner, SimVerifier};
 use polity_consensus::fbpbft::Chain;
-use polity_crypto::Signer as _;
+use polity_crypto::{PublicKey, Signer as _};
 use polity_ledger::{
     Address, Authority, Genesis as LedgerGenesis, GenesisAccount, GenesisPlatform, Parameters,
     PlatformName,
@@ -35,9 +35,14 @@ pub struct Federation {
     pub genesis: Genesis,
     /// The chain that the genesis starts.
     pub chain: Chain,
-    /// The keys of the members, by their numbers.
+    /// The keys of the first members, by their numbers.
     pub signers: Vec<SimSigner>,
-    /// The weights of the members, by their numbers.
+    /// The keys that each replica holds, by its number. The first one of a founder is that of the
+    /// genesis; whoever is no founder follows until a committee has one of its keys (FB-17).
+    pub keyrings: Vec<Vec<SimSigner>>,
+    /// The key of the authority, which changes committees.
+    pub authority: SimSigner,
+    /// The weights of the first members, by their numbers.
     pub weights: Vec<u64>,
     /// The keys of the platforms; each member runs one.
     pub platforms: Vec<SimSigner>,
@@ -63,9 +68,7 @@ impl Federation {
         let sign = |purpose: &str, number: u32| scheme.signer(seed, &format!("{purpose} {number}"));
         let signers: Vec<SimSigner> = (0..count).map(|n| sign("member", n)).collect();
         let platforms: Vec<SimSigner> = (0..count).map(|n| sign("platform", n)).collect();
-        let address = |agent: &str, platform: u32| -> Address {
-            Address::new(agent, &format!("m{platform}")).expect("a short name")
-        };
+        let authority = sign("authority", 0);
         let clients: Vec<Client> = (0..count)
             .flat_map(|platform| (0..ACCOUNTS_PER_PLATFORM).map(move |n| (platform, n)))
             .map(|(platform, n)| Client {
@@ -114,7 +117,7 @@ impl Federation {
                     ..Parameters::default()
                 },
                 authority: Authority {
-                    keys: vec![sign("authority", 0).public_key().clone()],
+                    keys: vec![authority.public_key().clone()],
                     threshold: 1,
                 },
                 platforms: platforms
@@ -140,6 +143,8 @@ impl Federation {
             genesis,
             chain,
             weights: weights.to_vec(),
+            keyrings: signers.iter().map(|signer| vec![signer.clone()]).collect(),
+            authority,
             signers,
             platforms,
             clients,
@@ -158,33 +163,71 @@ impl Federation {
         self
     }
 
-    /// Number of members.
+    /// The same federation with replicas that follow from the start, and so many keys for each.
+    #[must_use]
+    pub fn with_replicas(mut self, seed: &Seed, scheme: Scheme, followers: u32, keys: u32) -> Self {
+        let count = self.members() + followers;
+        self.keyrings.resize(count as usize, Vec::new());
+        for (ring, number) in self.keyrings.iter_mut().zip(0_u32..) {
+            let next = ring.len() as u32;
+            let name = |place: u32| format!("replica {number} key {place}");
+            ring.extend((next..keys).map(|place| scheme.signer(seed, &name(place))));
+        }
+        let all = self.keyrings.iter().flatten();
+        self.verifier = SimVerifier::with_keys(all.map(SimSigner::public_key));
+        self
+    }
+
+    /// A replica as a change makes it a member: with one of its keys, by place, and a weight.
+    pub fn member(&self, id: ReplicaId, key: usize, weight: u64) -> GenesisMember {
+        let number = id.get();
+        GenesisMember {
+            id,
+            name: format!("m{number}"),
+            key: self.keyrings[number as usize][key].public_key().clone(),
+            weight: Weight::new(weight),
+            fee_account: address("fees", number % self.members()),
+        }
+    }
+
+    /// Whoever makes the signatures of a key, if it is a replica's.
+    pub fn signer(&self, key: &PublicKey) -> Option<&SimSigner> {
+        let mut all = self.keyrings.iter().flatten();
+        all.find(|signer| signer.public_key() == key)
+    }
+
+    /// Number of the first members.
     pub fn members(&self) -> u32 {
         self.signers.len() as u32
     }
 
-    /// All members.
+    /// All replicas: members, and those who follow.
     pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
-        (0..self.members()).map(ReplicaId::new)
+        (0..self.keyrings.len() as u32).map(ReplicaId::new)
     }
 
-    /// The largest weight that may break the rules (FB-1).
+    /// The largest weight of the first members that may break the rules (FB-1).
     pub fn faulty_max(&self) -> u64 {
         (self.weights.iter().sum::<u64>() - 1) / 3
     }
 
-    /// The weight of some members.
+    /// The weight of some replicas in the first committee.
     pub fn weight(&self, ids: &[ReplicaId]) -> u64 {
-        ids.iter().map(|id| self.weights[id.get() as usize]).sum()
+        let weight = |id: &ReplicaId| self.weights.get(id.get() as usize).copied();
+        ids.iter().filter_map(weight).sum()
     }
 
-    /// Who leads `view` of `height`.
+    /// Who leads `view` of `height`, as long as the first committee votes.
     pub fn leader(&self, height: u64, view: u64) -> ReplicaId {
         self.chain.leader(Height::new(height), View::new(view))
     }
 
-    /// Members other than the given ones.
+    /// Replicas other than the given ones.
     pub fn others(&self, apart: &[ReplicaId]) -> Vec<ReplicaId> {
         self.ids().filter(|id| !apart.contains(id)).collect()
     }
+}
+
+fn address(agent: &str, platform: u32) -> Address {
+    Address::new(agent, &format!("m{platform}")).expect("a short name")
 }

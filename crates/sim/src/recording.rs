@@ -4,7 +4,7 @@
 //! world records the steps of its replicas, and [`replay`] drives a bare [`Replica`] with them; a
 //! node's driver that is fed the same steps has to come to the same digest of effects.
 
-use polity_consensus::fbpbft::Halt;
+use polity_consensus::fbpbft::{Halt, Keyring};
 use polity_crypto::{Blake3Digest, Checker, Signer, Tier, Verifier, domain};
 use polity_replica::{
     Admission, AdmitError, Config, Effect, Frame, Genesis, Input, Purpose, Record, Replica,
@@ -54,8 +54,8 @@ pub struct Basis<S, V> {
     pub purpose: Purpose,
     /// Parameters of the replica.
     pub config: Config,
-    /// Its key.
-    pub signer: S,
+    /// Its number and its keys.
+    pub keys: Keyring<S>,
     /// The predicate of signatures.
     pub verifier: V,
     /// Keys private look-up tables.
@@ -105,7 +105,7 @@ impl<S: Signer + Clone, V: Verifier + Clone> Basis<S, V> {
                 applied(committed);
             }
         }
-        Ok(restorer.finish(self.config.clone(), self.signer.clone())?)
+        Ok(restorer.finish_with(self.config.clone(), self.keys.clone())?)
     }
 }
 

@@ -62,7 +62,10 @@ fn another_recording_gives_other_effects() {
         genesis: Rc::new(federation.genesis.clone()),
         purpose: polity_replica::Purpose::Simulation,
         config: polity_replica::Config::default(),
-        signer: federation.signers[0].clone(),
+        keys: polity_consensus::fbpbft::Keyring::new(
+            ReplicaId::new(0),
+            federation.keyrings[0].clone(),
+        ),
         verifier: federation.verifier.clone(),
         index_seed: Seed::from_number(77),
     };

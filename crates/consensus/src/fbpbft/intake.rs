@@ -253,17 +253,19 @@ impl Intake {
             return Vec::new();
         }
         // A COMMIT that waits here and that this VIEW-CHANGE hides is evidence, if it is real.
-        let hidden = self
+        let hidden: Vec<(ReplicaId, Vote)> = self
             .votes_at(machine.height())
-            .find(|(_, vote)| evidence::is_forgotten(vote, &view_change))
-            .map(|(owner, vote)| (owner, vote.clone()));
+            .filter(|(_, vote)| evidence::is_forgotten(vote, &view_change))
+            .map(|(owner, vote)| (owner, vote.clone()))
+            .collect();
         let mut inputs = Vec::new();
-        if let Some((owner, commit)) = hidden {
+        for (owner, commit) in hidden {
             let slot = (commit.height, commit.view, commit.kind);
             self.links.entry(owner).or_default().remove_vote(&slot);
             inputs = self.verify(machine, owner, Message::Vote(commit.clone()));
             if inputs.is_empty() {
-                return self.verify(machine, link, Message::ViewChange(view_change));
+                // Junk in one view does not cover what another one shows.
+                continue;
             }
             let evidence = Evidence::ForgottenLock {
                 commit,
@@ -273,6 +275,7 @@ impl Intake {
                 },
             };
             inputs.extend(self.verify(machine, link, Message::Evidence(evidence)));
+            break;
         }
         inputs.extend(self.verify(machine, link, Message::ViewChange(view_change)));
         inputs

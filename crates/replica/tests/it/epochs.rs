@@ -11,7 +11,7 @@ use polity_replica::{
     Auditor, Config, Effect, Frame, GenesisMember, MemberChange, Purpose, Record, RestoreError,
     Restorer, StartError,
 };
-use polity_types::{Epoch, Height, ReplicaId, Seed, Time, View, Weight};
+use polity_types::{Epoch, Height, ReplicaId, Seed, StateMachine as _, Time, View, Weight};
 use rstest::rstest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -389,6 +389,7 @@ fn fb_15_a_stop_at_any_record_around_a_boundary_is_survived() {
     let story = eventful();
     let victim = 1;
     let total = story.nodes[victim].journal.len();
+    let mut resaid = 0;
     for stop_at in 0..=total {
         let journal = &story.nodes[victim].journal[..stop_at];
         let mut restorer = story.restorer();
@@ -397,10 +398,50 @@ fn fb_15_a_stop_at_any_record_around_a_boundary_is_survived() {
         }
         let height = restorer.height();
         let keys = fbpbft::Keyring::new(ReplicaId::new(victim as u32), signers_of(victim));
-        let replica = restorer.finish_with(Config::default(), keys).unwrap();
+        let mut replica = restorer.finish_with(Config::default(), keys).unwrap();
         assert!(replica.machine().has_vote(), "stopped at {stop_at}");
         let table = replica.chain().committee(height.next());
         assert_eq!(table.digest(), named_at(&story, height.next()));
+        // What it says next about the open height is what it said, to the signature.
+        let promised: Vec<VoteKind> = journal
+            .iter()
+            .filter_map(vote_sent(height.next()))
+            .collect();
+        let mut said: Vec<fbpbft::Vote> = Vec::new();
+        for _ in 0..3 {
+            let now = replica.deadline().unwrap();
+            said.extend(votes(&replica.tick(now).into_iter().collect::<Vec<_>>()));
+        }
+        let before = votes(&story.nodes[victim].effects);
+        for kind in promised {
+            let is_it = |vote: &&fbpbft::Vote| vote.kind == kind && vote.height == height.next();
+            let again: Vec<_> = said.iter().filter(is_it).collect();
+            assert!(!again.is_empty(), "stopped at {stop_at}: {kind:?}");
+            assert!(again.iter().all(|vote| before.contains(vote)), "{again:?}");
+            resaid += 1;
+        }
+    }
+    assert!(resaid > 20, "{resaid} votes were said again");
+}
+
+fn votes(effects: &[Effect]) -> Vec<fbpbft::Vote> {
+    let vote = |effect: &Effect| match effect {
+        Effect::Broadcast(Frame::Consensus(Message::Vote(vote))) => Some(vote.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(vote).collect()
+}
+
+/// Which vote of a height a record stands for.
+fn vote_sent(at: Height) -> impl Fn(&Record) -> Option<VoteKind> {
+    move |record| match record {
+        Record::Consensus(fbpbft::Record::PrepareSent { height, .. }) => {
+            (*height == at).then_some(VoteKind::Prepare)
+        }
+        Record::Consensus(fbpbft::Record::CommitSent { height, .. }) => {
+            (*height == at).then_some(VoteKind::Commit)
+        }
+        _ => None,
     }
 }
 
@@ -776,6 +817,50 @@ fn fb_14_who_follows_gets_blocks_without_proposals() {
     });
     assert_agreement(&federation);
     assert!(federation.height().get() > EPOCH);
+}
+
+/// A follower checks a proposal once, however often it comes.
+#[test]
+fn fb_12_a_follower_pays_once_for_a_repeated_proposal() {
+    let mut federation = federation();
+    let follower = federation.follow(vec![signer("frey")]);
+    federation.advance_to(2);
+    federation.rest();
+    let leader = federation.next_leader();
+    let transfer = federation.transfer("alice@thor", "bob@sprout", "1");
+    federation.submit(leader, &transfer);
+    let proposal = |federation: &Federation| {
+        let next = federation.nodes[follower]
+            .replica
+            .tip()
+            .parent
+            .height
+            .next();
+        federation.nodes[leader]
+            .effects
+            .iter()
+            .find_map(|effect| match effect {
+                Effect::Broadcast(Frame::Consensus(message @ Message::Proposal(proposal))) => {
+                    (proposal.pre_prepare.height == next).then(|| message.clone())
+                }
+                _ => None,
+            })
+    };
+    federation.run_until("a proposal", |federation| proposal(federation).is_some());
+    let message = proposal(&federation).unwrap();
+    // Nothing else reaches it meanwhile.
+    federation.nodes[follower].is_down = true;
+    let state = |federation: &Federation| {
+        let machine = federation.nodes[follower].replica.machine();
+        let known = machine.drops().get(&fbpbft::DropReason::Known).copied();
+        (machine.signatures_checked(), known.unwrap_or(0))
+    };
+    federation.receive(follower, leader as u32, message.clone());
+    let (checked, known) = state(&federation);
+    for copies in 1..=3 {
+        federation.receive(follower, leader as u32, message.clone());
+        assert_eq!(state(&federation), (checked, known + copies));
+    }
 }
 
 /// Epochs of one height: every block ends one.

@@ -15,6 +15,7 @@ mod forger;
 mod forgetful;
 mod junk_new_view;
 mod junk_view_change;
+mod key_thief;
 mod mutator;
 mod named;
 mod nonsense;
@@ -38,6 +39,7 @@ pub use forger::Forger;
 pub use forgetful::Forgetful;
 pub use junk_new_view::JunkNewView;
 pub use junk_view_change::JunkViewChange;
+pub use key_thief::KeyThief;
 pub use mutator::Mutator;
 pub use named::{Circumstances, Named, named};
 pub use nonsense::Nonsense;
@@ -58,7 +60,7 @@ use polity_consensus::fbpbft::{
     Block, Chain, Header, Message, NewView, PrePrepare, PreparedClaim, SealedBlock, Value,
     ViewChange, Vote, VoteCertificate, VoteKind,
 };
-use polity_crypto::{Sha256Digest, Signature, Signer as _, domain};
+use polity_crypto::{Preimage, Sha256Digest, Signature, Signer as _, domain};
 use polity_replica::Frame;
 use polity_types::{Height, ReplicaId, Stream, Time, View};
 use std::sync::Arc;
@@ -271,7 +273,18 @@ pub(crate) fn sign_vote(
     view: View,
     value: &Value,
 ) -> Signature {
-    let preimage = match kind {
+    signer.sign(&vote_preimage(chain, kind, height, view, value))
+}
+
+/// What a vote signs, from its layout in the specification.
+pub(crate) fn vote_preimage(
+    chain: &Chain,
+    kind: VoteKind,
+    height: Height,
+    view: View,
+    value: &Value,
+) -> Preimage {
+    match kind {
         VoteKind::Prepare => chain
             .scope(domain::PREPARE, height, view)
             .array(value.digest.as_bytes())
@@ -279,8 +292,7 @@ pub(crate) fn sign_vote(
         VoteKind::Commit => chain
             .scope(domain::COMMIT, height, view)
             .array(value.digest.as_bytes()),
-    };
-    signer.sign(&preimage)
+    }
 }
 
 /// The message in a frame of consensus.

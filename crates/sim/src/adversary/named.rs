@@ -2,8 +2,8 @@
 
 use super::{
     Adversary, CatchUpLiar, DoubleVoter, Equivocator, EvidenceForger, Flooder, Foreigner, Forger,
-    Forgetful, JunkNewView, JunkViewChange, Mutator, Nonsense, Plot, Replayer, Silent, Slow,
-    SplitVoter, StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
+    Forgetful, JunkNewView, JunkViewChange, KeyThief, Mutator, Nonsense, Plot, Replayer, Silent,
+    Slow, SplitVoter, StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
 };
 use crate::federation::Federation;
 use core::time::Duration;
@@ -154,6 +154,10 @@ const ALL: &[Named] = &[
             let view = [1, 7, 40, 1_000_000][at.random.below(4) as usize];
             Box::new(ViewJumper::to(View::new(view)))
         },
+    },
+    Named {
+        name: "key thief",
+        make: |at| Box::new(KeyThief::new(at.federation.keyrings.clone())),
     },
     Named {
         name: "mutator",

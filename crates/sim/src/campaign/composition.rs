@@ -1,6 +1,7 @@
 //! A run with everything in it drawn from one number.
 
 use super::Report;
+use super::course::{Course, KEYS};
 use crate::adversary::{Circumstances, Named, named};
 use crate::federation::Federation;
 use crate::keys::Scheme;
@@ -38,6 +39,7 @@ pub struct Composition {
     number: u64,
     weights: Vec<u64>,
     epoch_length: u64,
+    course: Course,
     scheme: Scheme,
     link: Link,
     sync: Duration,
@@ -60,9 +62,18 @@ impl Composition {
         let seed = Self::seed(number);
         let mut random = seed.fork("composition").stream();
         let weights = pick(&mut random, TOPOLOGIES).to_vec();
-        let total: u64 = weights.iter().sum();
-        let mut budget = (total - 1) / 3;
-        let mut ids: Vec<ReplicaId> = (0..weights.len() as u32).map(ReplicaId::new).collect();
+        // A good part of the runs passes several boundaries, and most of those change the committee.
+        let epoch_length = *pick(&mut random, &[1, 2, 3, 4, 5, 1_000, 1_000]);
+        let course = match random.below(4) {
+            1.. if epoch_length < 1_000 => {
+                Course::draw(&mut random, &weights, Duration::from_secs(4))
+            }
+            _ => Course::still(&weights),
+        };
+        let replicas = weights.len() as u32 + course.followers;
+        let all: Vec<ReplicaId> = (0..replicas).map(ReplicaId::new).collect();
+        let mut ids = all.clone();
+        let mut faulty = Vec::new();
         for place in (1..ids.len()).rev() {
             ids.swap(place, random.below(place as u64 + 1) as usize);
         }
@@ -73,12 +84,15 @@ impl Composition {
         let mut spend = |random: &mut Stream, is_wanted: bool, most: usize| {
             let mut chosen = Vec::new();
             while is_wanted && chosen.len() < most {
-                let affordable = |id: &ReplicaId| weights[id.get() as usize] <= budget;
+                let affordable = |id: &ReplicaId| {
+                    let more: Vec<ReplicaId> = faulty.iter().copied().chain([*id]).collect();
+                    course.may_be_faulty(&more)
+                };
                 let Some(place) = ids.iter().position(affordable) else {
                     break;
                 };
                 let id = ids.remove(place);
-                budget -= weights[id.get() as usize];
+                faulty.push(id);
                 chosen.push(id);
                 if random.below(3) == 0 {
                     break;
@@ -90,7 +104,6 @@ impl Composition {
         let expendable = spend(&mut random, is_damaging, 1);
         let dies = random.below(4) == 0;
         let down = spend(&mut random, dies, 1);
-        let all: Vec<ReplicaId> = (0..weights.len() as u32).map(ReplicaId::new).collect();
         let honest: Vec<ReplicaId> = all
             .iter()
             .copied()
@@ -116,7 +129,8 @@ impl Composition {
         };
         Self {
             number,
-            epoch_length: *pick(&mut random, &[3, 5, 1_000, 1_000]),
+            epoch_length,
+            course,
             scheme: match random.below(48) {
                 0 => Scheme::Ed25519,
                 _ => Scheme::Stub,
@@ -151,6 +165,8 @@ impl Composition {
     fn script(&self, play: &mut Play) -> Result<(), Failure> {
         let seed = Self::seed(self.number);
         let federation = Federation::new(&seed, self.scheme, &self.weights, self.epoch_length);
+        let keys = if self.course.is_still() { 1 } else { KEYS };
+        let federation = federation.with_replicas(&seed, self.scheme, self.course.followers, keys);
         let federation = Rc::new(federation.with_parameters(|parameters| {
             parameters.expiries_per_block_max = self.expiries_max;
         }));
@@ -178,9 +194,20 @@ impl Composition {
 
     fn phases(&self, world: &mut World) -> Result<(), Failure> {
         world.load(self.load_every, self.load_copies);
+        for (at, changes) in self.course.decrees(world.federation()) {
+            world.decree_bytes(at, changes);
+        }
         world.endure(&self.plan)?;
         world.heal_but(&self.down)?;
         world.progress(BLOCKS_AFTER)?;
+        if !self.course.is_still() {
+            let changes = self.course.decrees(world.federation()).len() as u32;
+            let limit = world.pace().heights(world.highest_floor(), 4 * changes);
+            world.load(Duration::from_millis(40), 2);
+            world.expect(limit, "every decreed change", World::is_decreed)?;
+            // The last one has to count, too.
+            world.progress(2 * self.epoch_length as u32)?;
+        }
         // Whoever was down comes back and catches up.
         world.heal()?;
         world.progress(1)
@@ -199,6 +226,7 @@ impl fmt::Display for Composition {
             "  weights {:?}, epochs of {} heights, {:?} signatures",
             self.weights, self.epoch_length, self.scheme
         )?;
+        write!(f, "{}", self.course)?;
         writeln!(f, "  links {}", self.link)?;
         writeln!(
             f,
@@ -228,9 +256,9 @@ mod tests {
     #[test]
     fn never_more_weight_is_faulty_than_may_be() {
         let mut drawn = BTreeSet::new();
+        let mut changing = 0;
         for number in 0..2_000 {
             let composition = Composition::draw(number);
-            let of = |id: &ReplicaId| composition.weights[id.get() as usize];
             let mut faulty: BTreeSet<ReplicaId> =
                 composition.byzantine.iter().map(|(id, _)| *id).collect();
             for planned in &composition.plan.faults {
@@ -239,12 +267,13 @@ mod tests {
                 }
             }
             faulty.extend(&composition.down);
-            let weight: u64 = faulty.iter().map(of).sum();
-            let total: u64 = composition.weights.iter().sum();
-            assert!(weight <= (total - 1) / 3, "{composition}");
+            let faulty: Vec<ReplicaId> = faulty.into_iter().collect();
+            assert!(composition.course.may_be_faulty(&faulty), "{composition}");
+            changing += u64::from(!composition.course.is_still());
             drawn.extend(composition.byzantine.iter().map(|(_, named)| named.name));
         }
         assert_eq!(drawn.len(), named().len(), "every adversary has its turn");
+        assert!(changing > 500, "{changing} of 2000 change their committee");
     }
 
     #[test]

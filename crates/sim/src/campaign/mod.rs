@@ -6,6 +6,7 @@
 //! [`RunId`], which is all that is needed to play it again.
 
 mod composition;
+mod course;
 mod driver;
 mod tally;
 
@@ -27,7 +28,7 @@ const COMPOSITIONS_OF: u64 = 2;
 
 /// Scenarios that take as long as hundreds of others have one turn in so many.
 const LONG_EVERY: u64 = 16;
-const LONG: &[&str] = &["crash-at-persist"];
+const LONG: &[&str] = &["crash-at-persist", "crash-at-boundary"];
 
 /// One run of any campaign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,19 +3,31 @@
 //! The watch reads the frames that members who break the rules send over their own links. If an honest
 //! replica hears two statements of one member that contradict each other, both really signed, in one
 //! life and at the height it works on, it has to report that member for it at once, unless it or a
-//! block did before.
+//! block did before. So it has to if a VIEW-CHANGE hides a COMMIT that it heard, in whichever order,
+//! and if a NEW-VIEW does not justify its proposal. Statements are judged by the committee of their
+//! height.
+//!
+//! Three things need not be known, because a replica may not hold them any more or act on one offence
+//! only: what a second VIEW-CHANGE for one view hides, which is an offence without that; which of more
+//! than four VIEW-CHANGEs hides a COMMIT that comes after them; and a second NEW-VIEW of one view. A
+//! NEW-VIEW with parts that are longer than real ones, or of strangers, is dropped unread.
 
+use super::committees::Table;
 use crate::adversary::sign_vote;
+use crate::federation::Federation;
 use crate::keys::SimSigner;
 use polity_consensus::fbpbft::{
-    Chain, Message, PrePrepare, Proposal, Value, ViewChange, Vote, VoteCertificate, VoteKind,
+    Block, Chain, Message, NewView, PrePrepare, Value, ViewChange, Vote, VoteCertificate, VoteKind,
 };
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_types::{Height, ReplicaId, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// VIEW-CHANGEs that are remembered of each member.
 const VIEW_CHANGES_MAX: usize = 4;
+
+/// Bytes of a signature, of either scheme.
+const SIGNATURE_BYTES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Statement {
@@ -23,6 +35,7 @@ enum Statement {
     Prepare,
     Commit,
     ViewChange,
+    NewView,
 }
 
 impl Statement {
@@ -33,6 +46,7 @@ impl Statement {
             Self::Prepare => "two PREPAREs",
             Self::Commit => "two COMMITs",
             Self::ViewChange => "two VIEW-CHANGEs",
+            Self::NewView => "an unjustified NEW-VIEW",
         }
     }
 }
@@ -45,6 +59,8 @@ pub(crate) struct Listener {
     pub(crate) id: ReplicaId,
     pub(crate) height: Height,
     pub(crate) view: View,
+    /// It drops NEW-VIEWs of lower views.
+    pub(crate) floor: View,
     /// Views ahead of its own of which it keeps votes.
     pub(crate) views_ahead: u64,
 }
@@ -64,6 +80,8 @@ pub(crate) struct Owed {
 pub struct Completeness {
     /// What each member said to each replica at its present height, in its present life.
     heard: BTreeMap<Place, Vec<u8>>,
+    /// Members that sent a replica more VIEW-CHANGEs than are remembered of them.
+    crowded: BTreeSet<(ReplicaId, ReplicaId)>,
     owed: u64,
 }
 
@@ -71,6 +89,7 @@ impl Completeness {
     /// A replica forgets: it restarted.
     pub(crate) fn forgets(&mut self, listener: ReplicaId) {
         self.heard.retain(|place, _| place.0 != listener);
+        self.crowded.retain(|place| place.0 != listener);
     }
 
     /// A message reaches an honest replica over the link of a member that breaks the rules. Returns
@@ -80,54 +99,102 @@ impl Completeness {
         listener: Listener,
         from: ReplicaId,
         members: Members<'_>,
-        chain: &Chain,
         message: &Message,
     ) -> Option<Owed> {
         let said = match message {
-            Message::Vote(vote) if vote.signer == from => vote_of(vote, members, chain),
-            Message::ViewChange(said) if said.signer == from => {
-                view_change_of(said, members, chain)
-            }
+            Message::Vote(vote) if vote.signer == from => vote_of(vote, members),
+            Message::ViewChange(said) if said.signer == from => view_change_of(said, members),
             Message::Proposal(proposal) => {
                 let said = &proposal.pre_prepare;
-                let is_own = chain.leader(said.height, said.view) == from;
-                (is_own && has_plain_body(proposal))
-                    .then(|| proposal_of(said, members, chain))
+                let is_own = members.leader(said.height, said.view) == from;
+                (is_own && has_plain_body(&proposal.block))
+                    .then(|| proposal_of(said, members))
                     .flatten()
+            }
+            Message::NewView(proposal) => {
+                let said = &proposal.new_view;
+                // Whoever relays it, it is judged once.
+                let is_first = has_plain_body(&proposal.block) && is_framed(said, members);
+                is_first.then(|| (Statement::NewView, said.height, said.view, Vec::new()))
             }
             _ => None,
         };
         let (statement, height, view, bytes) = said?;
+        if height != listener.height {
+            return None;
+        }
+        let before = self.heard.len();
+        self.heard
+            .retain(|place, _| place.0 != listener.id || place.3 >= height);
+        if self.heard.len() < before {
+            self.crowded.retain(|place| place.0 != listener.id);
+        }
         let is_near = match statement {
             // VIEW-CHANGEs of each member are kept for its four highest views.
             Statement::ViewChange => {
-                let others = self.heard.keys().filter(|place| {
-                    (place.0, place.1, place.2) == (listener.id, from, statement)
-                        && place.3 == height
-                        && place.4 != view
-                });
-                others.count() < VIEW_CHANGES_MAX
+                let others = self.said(listener.id, from, statement);
+                let is_new = |(other, _): &(View, _)| *other != view;
+                let is_near = others.filter(is_new).count() < VIEW_CHANGES_MAX;
+                if !is_near {
+                    self.crowded.insert((listener.id, from));
+                }
+                is_near
             }
-            _ => view <= listener.view.saturating_add(listener.views_ahead),
+            Statement::NewView => view >= listener.floor,
+            Statement::PrePrepare | Statement::Prepare | Statement::Commit => {
+                view <= listener.view.saturating_add(listener.views_ahead)
+            }
         };
-        if height != listener.height || !is_near {
+        if !is_near {
             return None;
         }
-        self.heard
-            .retain(|place, _| place.0 != listener.id || place.3 >= height);
-        let place = (listener.id, from, statement, height, view);
-        let first = self.heard.entry(place).or_insert_with(|| bytes.clone());
-        if *first == bytes {
-            return None;
-        }
+        let member = match statement {
+            Statement::NewView => members.leader(height, view),
+            _ => from,
+        };
+        let place = (listener.id, member, statement, height, view);
+        let first = self.heard.get(&place);
+        let offence = match (first, statement, message) {
+            (None, Statement::NewView, Message::NewView(proposal)) => {
+                is_unjustified(&proposal.new_view, members).then(|| (statement.offence(), view))
+            }
+            (None, Statement::Commit, _) if !self.crowded.contains(&(listener.id, from)) => {
+                let hides = |(later, claim): &(View, &[u8])| hides(*later, claim, view);
+                let mut claims = self.said(listener.id, from, Statement::ViewChange);
+                claims.find(hides).map(|(later, _)| (FORGOTTEN, later))
+            }
+            (None, Statement::ViewChange, _) => {
+                let mut commits = self.said(listener.id, from, Statement::Commit);
+                let is_hidden = commits.any(|(commit, _)| hides(view, &bytes, commit));
+                is_hidden.then_some((FORGOTTEN, view))
+            }
+            (None, ..) | (Some(_), Statement::NewView, _) => None,
+            (Some(first), ..) => (*first != bytes).then(|| (statement.offence(), view)),
+        };
+        self.heard.entry(place).or_insert(bytes);
+        let (offence, view) = offence?;
         self.owed += 1;
         Some(Owed {
             by: listener.id,
-            member: from,
-            offence: statement.offence(),
+            member,
+            offence,
             height,
             view,
         })
+    }
+
+    /// What a member said to a replica of one kind, by view.
+    fn said(
+        &self,
+        listener: ReplicaId,
+        member: ReplicaId,
+        statement: Statement,
+    ) -> impl Iterator<Item = (View, &[u8])> {
+        let is_asked_for =
+            move |place: &Place| (place.0, place.1, place.2) == (listener, member, statement);
+        let all = self.heard.iter();
+        all.filter(move |(place, _)| is_asked_for(place))
+            .map(|(place, bytes)| (place.4, bytes.as_slice()))
     }
 
     /// How many offences had to be known.
@@ -138,47 +205,115 @@ impl Completeness {
 
 type Said = (Statement, Height, View, Vec<u8>);
 
-/// The keys and weights of all members, by number.
+/// How reports call the other offence of two statements.
+const FORGOTTEN: &str = "a forgotten lock";
+
+/// Whether a VIEW-CHANGE for `later` with this claim hides a COMMIT in `view`.
+fn hides(later: View, claim: &[u8], view: View) -> bool {
+    let claimed = claim
+        .first_chunk::<8>()
+        .map(|bytes| View::new(u64::from_le_bytes(*bytes)));
+    later > view && claimed.is_none_or(|claimed| claimed < view)
+}
+
+/// The members of the epoch of a message, and whoever can sign for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Members<'a> {
-    pub(crate) signers: &'a [SimSigner],
-    pub(crate) weights: &'a [u64],
+    pub(crate) table: &'a Table,
+    pub(crate) federation: &'a Federation,
 }
 
 impl Members<'_> {
+    fn chain(&self) -> &Chain {
+        self.table.chain()
+    }
+
+    fn leader(&self, height: Height, view: View) -> ReplicaId {
+        self.chain().leader(height, view)
+    }
+
     fn signer(&self, id: ReplicaId) -> Option<&SimSigner> {
-        self.signers.get(id.get() as usize)
+        self.federation.signer(&self.table.row(id)?.key)
     }
 
     /// Whether the votes in a certificate are real ones of a quorum.
-    fn is_real(&self, chain: &Chain, certificate: &VoteCertificate) -> bool {
+    fn is_real(&self, certificate: &VoteCertificate) -> bool {
         let (height, view) = (certificate.height, certificate.view);
         let (kind, value) = (certificate.kind, &certificate.value);
         if !is_well_formed(kind, view, value) {
             return false;
         }
         let bits = certificate.votes.signers.as_slice();
-        if bits.len() != self.signers.len().div_ceil(8) {
+        let rows = self.table.rows();
+        if bits.len() != rows.len().div_ceil(8) {
             return false;
         }
         let (mut signatures, mut weight) = (Vec::new(), 0);
-        for (place, (signer, own)) in self.signers.iter().zip(self.weights).enumerate() {
+        for (place, row) in rows.iter().enumerate() {
             if bits[place / 8] >> (place % 8) & 1 == 1 {
-                let signature = sign_vote(signer, chain, kind, height, view, value);
+                let Some(signer) = self.federation.signer(&row.key) else {
+                    return false;
+                };
+                let signature = sign_vote(signer, self.chain(), kind, height, view, value);
                 signatures.extend_from_slice(signature.as_slice());
-                weight += own;
+                weight += row.weight.get();
             }
         }
-        let total: u64 = self.weights.iter().sum();
-        // More than half of everybody and of those who may be faulty.
-        2 * weight > total + (total - 1) / 3 && signatures == certificate.votes.signatures
+        self.table.is_quorum(weight) && signatures == certificate.votes.signatures
     }
+}
+
+/// Whether the leader really sent a NEW-VIEW, of which no part is longer than a real one.
+fn is_framed(said: &NewView, members: Members<'_>) -> bool {
+    let content = NewView::content(&said.view_changes, &said.pre_prepare);
+    let preimage = NewView::preimage(members.chain(), said.height, said.view, &content);
+    let leader = members.leader(said.height, said.view);
+    let signer = members.signer(leader);
+    let rows = members.table.rows();
+    let is_short = |part: &ViewChange| {
+        let certificate = part
+            .certificate
+            .as_ref()
+            .map(|certificate| &certificate.votes);
+        let is_short = certificate.is_none_or(|votes| {
+            votes.signers.as_slice().len() <= rows.len().div_ceil(8)
+                && votes.signatures.len() <= rows.len() * SIGNATURE_BYTES
+        });
+        let length = part.signature.as_slice().len();
+        is_short && length <= SIGNATURE_BYTES && members.table.row(part.signer).is_some()
+    };
+    said.view > View::ZERO
+        && said.view_changes.iter().all(is_short)
+        && said.view_changes.len() <= rows.len()
+        && signer.is_some_and(|signer| signer.sign(&preimage) == said.signature)
+}
+
+/// Whether what the leader signed does not justify its proposal (FB-10).
+fn is_unjustified(said: &NewView, members: Members<'_>) -> bool {
+    let here = (said.height, said.view);
+    let parts = &said.view_changes;
+    let is_part = |part: &ViewChange| {
+        (part.height, part.view) == here && view_change_of(part, members).is_some()
+    };
+    let signers: BTreeSet<ReplicaId> = parts.iter().map(|part| part.signer).collect();
+    let weight = signers.iter().map(|id| members.table.weight(*id)).sum();
+    let proposal = &said.pre_prepare;
+    let claims = parts.iter().filter_map(|part| part.prepared.as_ref());
+    let highest = claims.max_by_key(|claim| (claim.view, claim.digest));
+    let follows = highest.is_none_or(|claim| claim.digest == proposal.digest);
+    let is_justified = (proposal.height, proposal.view) == here
+        && proposal_of(proposal, members).is_some()
+        && signers.len() == parts.len()
+        && members.table.is_quorum(weight)
+        && parts.iter().all(is_part)
+        && follows;
+    !is_justified
 }
 
 /// Whether nothing stands in the block beside transactions that could have it refused at the door,
 /// where nobody reads on.
-fn has_plain_body(proposal: &Proposal) -> bool {
-    let (header, body) = (&proposal.block.header, &proposal.block.body);
+fn has_plain_body(block: &Block) -> bool {
+    let (header, body) = (&block.header, &block.body);
     let is_plain = |certificate: &VoteCertificate| {
         certificate.kind == VoteKind::Commit
             && certificate.height.next() == header.height
@@ -195,7 +330,7 @@ fn is_well_formed(kind: VoteKind, view: View, value: &Value) -> bool {
     }
 }
 
-fn vote_of(vote: &Vote, members: Members<'_>, chain: &Chain) -> Option<Said> {
+fn vote_of(vote: &Vote, members: Members<'_>) -> Option<Said> {
     let statement = match vote.kind {
         VoteKind::Prepare => Statement::Prepare,
         VoteKind::Commit => Statement::Commit,
@@ -203,7 +338,7 @@ fn vote_of(vote: &Vote, members: Members<'_>, chain: &Chain) -> Option<Said> {
     let signer = members.signer(vote.signer)?;
     let real = sign_vote(
         signer,
-        chain,
+        members.chain(),
         vote.kind,
         vote.height,
         vote.view,
@@ -215,7 +350,8 @@ fn vote_of(vote: &Vote, members: Members<'_>, chain: &Chain) -> Option<Said> {
     counts.then_some((statement, vote.height, vote.view, bytes))
 }
 
-fn view_change_of(said: &ViewChange, members: Members<'_>, chain: &Chain) -> Option<Said> {
+fn view_change_of(said: &ViewChange, members: Members<'_>) -> Option<Said> {
+    let chain = members.chain();
     let preimage = ViewChange::preimage(chain, said.height, said.view, said.prepared.as_ref());
     let is_signed = members.signer(said.signer)?.sign(&preimage) == said.signature;
     let is_backed = match (&said.prepared, &said.certificate) {
@@ -226,7 +362,7 @@ fn view_change_of(said: &ViewChange, members: Members<'_>, chain: &Chain) -> Opt
                 && certificate.view == claim.view
                 && certificate.value.digest == claim.digest
                 && claim.view < said.view
-                && members.is_real(chain, certificate)
+                && members.is_real(certificate)
         }
         (None, Some(_)) | (Some(_), None) => false,
     };
@@ -243,7 +379,8 @@ fn view_change_of(said: &ViewChange, members: Members<'_>, chain: &Chain) -> Opt
     ))
 }
 
-fn proposal_of(said: &PrePrepare, members: Members<'_>, chain: &Chain) -> Option<Said> {
+fn proposal_of(said: &PrePrepare, members: Members<'_>) -> Option<Said> {
+    let chain = members.chain();
     let leader = chain.leader(said.height, said.view);
     let preimage = PrePrepare::preimage(chain, said.height, said.view, &said.digest);
     (members.signer(leader)?.sign(&preimage) == said.signature).then(|| {

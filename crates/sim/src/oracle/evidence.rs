@@ -1,11 +1,12 @@
 //! Nobody honest is ever accused (FB-16).
 
 use super::Violation;
+use super::committees::Committees;
 use super::completeness::Owed;
 use polity_consensus::fbpbft::{Evidence, VoteKind};
 use polity_crypto::{Blake3Digest, Preimage, domain};
 use polity_replica::{Committed, Genesis};
-use polity_types::ReplicaId;
+use polity_types::{Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "evidence";
@@ -17,9 +18,6 @@ type Offence = (ReplicaId, &'static str, u64, u64);
 #[derive(Clone, Debug)]
 pub struct EvidenceWatch {
     genesis_id: Blake3Digest,
-    /// Numbers and weights, in the order of the numbers.
-    members: Vec<(ReplicaId, u64)>,
-    epoch_length: u64,
     byzantine: BTreeSet<ReplicaId>,
     /// Reports by accused and kind.
     reported: BTreeMap<(ReplicaId, &'static str), u64>,
@@ -29,6 +27,8 @@ pub struct EvidenceWatch {
     once: BTreeSet<Offence>,
     /// Offences that each honest replica reported.
     known: BTreeSet<(ReplicaId, Offence)>,
+    /// Accusations in blocks of the epoch after the offence.
+    across: u64,
     height: u64,
 }
 
@@ -37,24 +37,24 @@ impl EvidenceWatch {
     pub fn new(genesis: &Genesis, byzantine: BTreeSet<ReplicaId>) -> Self {
         Self {
             genesis_id: genesis.id(),
-            members: genesis
-                .members
-                .iter()
-                .map(|member| (member.id, member.weight.get()))
-                .collect(),
-            epoch_length: genesis.consensus.epoch_length,
             byzantine,
             reported: BTreeMap::new(),
             decided: BTreeMap::new(),
             once: BTreeSet::new(),
             known: BTreeSet::new(),
+            across: 0,
             height: 0,
         }
     }
 
     /// An honest replica reports an offence.
-    pub fn reported(&mut self, by: ReplicaId, evidence: &Evidence) -> Result<(), Violation> {
-        let (accused, kind) = self.judge(evidence)?;
+    pub fn reported(
+        &mut self,
+        by: ReplicaId,
+        evidence: &Evidence,
+        committees: &Committees,
+    ) -> Result<(), Violation> {
+        let (accused, kind) = self.judge(evidence, committees)?;
         *self.reported.entry((accused, kind)).or_default() += 1;
         let (height, view) = evidence.position();
         let offence = (accused, kind, height.get(), view.get());
@@ -63,16 +63,31 @@ impl EvidenceWatch {
     }
 
     /// A block was decided.
-    pub fn committed(&mut self, by: ReplicaId, committed: &Committed) -> Result<(), Violation> {
+    pub fn committed(
+        &mut self,
+        by: ReplicaId,
+        committed: &Committed,
+        committees: &Committees,
+    ) -> Result<(), Violation> {
         let height = committed.block.header().height.get();
         if height <= self.height {
             return Ok(());
         }
         self.height = height;
         for evidence in &committed.block.body().evidence {
-            let (accused, kind) = self.judge(evidence)?;
+            let (accused, kind) = self.judge(evidence, committees)?;
             *self.decided.entry((accused, kind)).or_default() += 1;
             let (at, view) = evidence.position();
+            // FB-17: a replica that started from a snapshot knows two committees of the past.
+            let here = committees.epoch(committed.block.header().height);
+            let age = here.saturating_sub(committees.epoch(at));
+            if age > 1 {
+                return Err(Violation::new(
+                    NAME,
+                    format!("block {height} convicts {accused} of {kind} {age} epochs ago"),
+                ));
+            }
+            self.across += age;
             if !self.once.insert((accused, kind, at.get(), view.get())) {
                 return Err(Violation::new(
                     NAME,
@@ -100,6 +115,11 @@ impl EvidenceWatch {
             .filter(|((id, _), _)| *id == accused)
             .map(|(_, count)| *count)
             .sum()
+    }
+
+    /// How many accusations stand in blocks of the epoch after the offence.
+    pub fn across_boundaries(&self) -> u64 {
+        self.across
     }
 
     /// An offence that an honest replica has seen has to be known to it, or to everybody.
@@ -145,42 +165,65 @@ impl EvidenceWatch {
         ))
     }
 
-    /// Who is accused of what, computed from the members and the genesis alone.
-    fn judge(&self, evidence: &Evidence) -> Result<(ReplicaId, &'static str), Violation> {
-        Ok(match evidence {
-            Evidence::TwoProposals(first, _) => (
-                self.leader(first.height.get(), first.view.get())?,
-                "two proposals",
-            ),
+    /// Who is accused of what, computed from the committee of that height alone.
+    fn judge(
+        &self,
+        evidence: &Evidence,
+        committees: &Committees,
+    ) -> Result<(ReplicaId, &'static str), Violation> {
+        let (height, view) = evidence.position();
+        let (accused, kind) = match evidence {
+            Evidence::TwoProposals(..) => (self.leader(height, view, committees)?, "two proposals"),
             Evidence::TwoVotes(first, _) => match first.kind {
                 VoteKind::Prepare => (first.signer, "two PREPAREs"),
                 VoteKind::Commit => (first.signer, "two COMMITs"),
             },
             Evidence::TwoViewChanges(first, _) => (first.signer, "two VIEW-CHANGEs"),
             Evidence::ForgottenLock { commit, .. } => (commit.signer, "a forgotten lock"),
-            Evidence::UnjustifiedNewView(new_view) => (
-                self.leader(new_view.height.get(), new_view.view.get())?,
+            Evidence::UnjustifiedNewView(_) => (
+                self.leader(height, view, committees)?,
                 "an unjustified NEW-VIEW",
             ),
-        })
+        };
+        let table = committees.table(height);
+        if table.is_none_or(|table| table.row(accused).is_none()) {
+            return Err(Violation::new(
+                NAME,
+                format!("{accused} is accused of {kind} at height {height}, where it has no vote"),
+            ));
+        }
+        Ok((accused, kind))
     }
 
     /// Section 2 of the specification: turns for members of equal weight, draws for others.
-    fn leader(&self, height: u64, view: u64) -> Result<ReplicaId, Violation> {
-        let epoch = height.saturating_sub(1) / self.epoch_length;
-        let turn = height.wrapping_add(view);
-        let is_equal = self.members.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    fn leader(
+        &self,
+        height: Height,
+        view: View,
+        committees: &Committees,
+    ) -> Result<ReplicaId, Violation> {
+        let table = committees.table(height).ok_or_else(|| {
+            let reason = format!("an offence at height {height}, whose committee is not decided");
+            Violation::new(NAME, reason)
+        })?;
+        let members: Vec<(ReplicaId, u64)> = table
+            .rows()
+            .iter()
+            .map(|row| (row.id, row.weight.get()))
+            .collect();
+        let epoch = committees.epoch(height);
+        let turn = height.get().wrapping_add(view.get());
+        let is_equal = members.windows(2).all(|pair| pair[0].1 == pair[1].1);
         let leader = if is_equal {
-            self.in_turn(epoch, turn)
+            self.in_turn(epoch, turn, &members)
         } else {
-            self.drawn(epoch, turn)
+            self.drawn(epoch, turn, &members)
         };
         leader.ok_or_else(|| Violation::new(NAME, "a federation without members"))
     }
 
-    fn in_turn(&self, epoch: u64, turn: u64) -> Option<ReplicaId> {
-        let mut order: Vec<([u8; 32], ReplicaId)> = self
-            .members
+    fn in_turn(&self, epoch: u64, turn: u64, members: &[(ReplicaId, u64)]) -> Option<ReplicaId> {
+        let mut order: Vec<([u8; 32], ReplicaId)> = members
             .iter()
             .map(|(id, _)| {
                 let digest = Preimage::new(domain::LEADER_ORDER)
@@ -196,13 +239,13 @@ impl EvidenceWatch {
         order.get(place as usize).map(|(_, id)| *id)
     }
 
-    fn drawn(&self, epoch: u64, turn: u64) -> Option<ReplicaId> {
+    fn drawn(&self, epoch: u64, turn: u64, members: &[(ReplicaId, u64)]) -> Option<ReplicaId> {
         let digest = Preimage::new(domain::LEADER_DRAW)
             .array(self.genesis_id.as_bytes())
             .u64(epoch)
             .u64(turn)
             .sha256();
-        let total: u64 = self.members.iter().map(|(_, weight)| weight).sum();
+        let total: u64 = members.iter().map(|(_, weight)| weight).sum();
         // The digest as one large number modulo the weight of all, bit by bit.
         let mut point = 0_u64;
         for byte in digest.as_bytes() {
@@ -210,7 +253,7 @@ impl EvidenceWatch {
                 point = (point * 2 + u64::from(byte >> bit & 1)) % total.max(1);
             }
         }
-        let mut shares = self.members.iter().scan(0, |sum, (id, weight)| {
+        let mut shares = members.iter().scan(0, |sum, (id, weight)| {
             *sum += weight;
             Some((*sum, *id))
         });
@@ -230,11 +273,13 @@ mod tests {
     fn leaders_are_those_of_the_chain() {
         let seed = Seed::from_number(9);
         for weights in [&[1; 7][..], &[30, 20, 20, 10, 10, 10]] {
-            let federation = Federation::new(&seed, Scheme::Stub, weights, 10);
+            // The committee of the first epoch is the only one that is known without a block.
+            let federation = Federation::new(&seed, Scheme::Stub, weights, 60);
             let watch = EvidenceWatch::new(&federation.genesis, BTreeSet::new());
+            let committees = Committees::new(&federation);
             for (height, view) in (1..60).flat_map(|height| [(height, 0), (height, height * 3)]) {
                 assert_eq!(
-                    watch.leader(height, view),
+                    watch.leader(Height::new(height), View::new(view), &committees),
                     Ok(federation.leader(height, view))
                 );
             }

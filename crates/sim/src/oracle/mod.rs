@@ -5,14 +5,17 @@
 
 pub mod agreement;
 pub mod arithmetic;
+pub mod committees;
 pub mod completeness;
 pub mod evidence;
+pub mod light;
 pub mod memory;
 pub mod progress;
 pub mod signing;
 
 pub use agreement::Agreement;
 pub use arithmetic::Arithmetic;
+pub use committees::Committees;
 pub use completeness::Completeness;
 pub use evidence::EvidenceWatch;
 pub use memory::MemoryWatch;

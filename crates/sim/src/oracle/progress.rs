@@ -93,6 +93,11 @@ impl Progress {
         open.count()
     }
 
+    /// Whether a block holds a transaction.
+    pub fn has_decided(&self, id: &TransactionId) -> bool {
+        self.decided.contains(id)
+    }
+
     /// Transactions that blocks hold.
     pub fn decided(&self) -> usize {
         self.decided.len()

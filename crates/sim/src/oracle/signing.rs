@@ -1,13 +1,18 @@
 //! No honest key says two things where it may say one, restarts included (FB-9, FB-15).
 //!
 //! The watch stands at the door of every honest replica and reads what leaves. It remembers
-//! statements for the whole run, so a restart that forgets is seen.
+//! statements for the whole run, so a restart that forgets is seen. A member whose key was replaced
+//! is still one member: it says one thing in one place, whichever of its keys it uses. Which one that
+//! may be is the other question here (FB-17).
 
 use super::Violation;
+use super::committees::Committees;
+use crate::adversary::vote_preimage;
+use crate::keys::SimVerifier;
 use polity_consensus::fbpbft::{
     Message, NewView, PrePrepare, PreparedClaim, ViewChange, Vote, VoteKind,
 };
-use polity_crypto::Sha256Digest;
+use polity_crypto::{Preimage, Sha256Digest, Signature, Verifier as _};
 use polity_types::ReplicaId;
 use std::collections::BTreeMap;
 
@@ -201,11 +206,76 @@ impl SigningWatch {
     }
 }
 
+/// What an honest replica signs, it signs with the key beside its number in the committee of that
+/// height; where none is, it signs nothing (FB-17).
+pub fn under_its_key(
+    by: ReplicaId,
+    message: &Message,
+    committees: &Committees,
+    verifier: &SimVerifier,
+) -> Result<(), Violation> {
+    let (height, what) = match message {
+        Message::Proposal(proposal) => (proposal.pre_prepare.height, "a proposal"),
+        Message::Vote(vote) if vote.signer == by => (vote.height, "a vote"),
+        Message::ViewChange(said) if said.signer == by => (said.height, "a VIEW-CHANGE"),
+        Message::NewView(proposal) => (proposal.new_view.height, "a NEW-VIEW"),
+        // Relayed statements of others, and what is not signed.
+        Message::Vote(_)
+        | Message::ViewChange(_)
+        | Message::Status(_)
+        | Message::FetchDecided { .. }
+        | Message::Decided(_)
+        | Message::FetchBlock { .. }
+        | Message::Block(_)
+        | Message::Evidence(_) => return Ok(()),
+    };
+    let fault = |how: &str| {
+        let reason = format!("replica {by} signs {what} at height {height} {how}");
+        Err(Violation::new(NAME, reason))
+    };
+    let Some(table) = committees.table(height) else {
+        return fault("before its committee is decided");
+    };
+    let Some(row) = table.row(by) else {
+        return fault("without a vote");
+    };
+    let holds = |preimage: &Preimage, signature: &Signature| {
+        verifier.verify(&row.key, preimage, signature).is_ok()
+    };
+    let proposes = |said: &PrePrepare| {
+        let preimage = PrePrepare::preimage(table.chain(), said.height, said.view, &said.digest);
+        holds(&preimage, &said.signature)
+    };
+    let is_its_key = match message {
+        Message::Proposal(proposal) => proposes(&proposal.pre_prepare),
+        Message::Vote(vote) => {
+            let (kind, view) = (vote.kind, vote.view);
+            let preimage = vote_preimage(table.chain(), kind, height, view, &vote.value);
+            holds(&preimage, &vote.signature)
+        }
+        Message::ViewChange(said) => {
+            let claim = said.prepared.as_ref();
+            let preimage = ViewChange::preimage(table.chain(), height, said.view, claim);
+            holds(&preimage, &said.signature)
+        }
+        Message::NewView(proposal) => {
+            let said = &proposal.new_view;
+            let content = NewView::content(&said.view_changes, &said.pre_prepare);
+            let preimage = NewView::preimage(table.chain(), height, said.view, &content);
+            holds(&preimage, &said.signature) && proposes(&said.pre_prepare)
+        }
+        _ => true,
+    };
+    if is_its_key {
+        return Ok(());
+    }
+    fault("under another key than the one that its committee names")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use polity_consensus::fbpbft::Value;
-    use polity_crypto::Signature;
     use polity_types::{Height, View};
 
     fn vote(kind: VoteKind, view: u64, digest: u8) -> Message {

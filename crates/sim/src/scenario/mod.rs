@@ -2,6 +2,7 @@
 
 mod above_f;
 mod directed;
+mod epochs;
 mod faults;
 mod hostile;
 mod prototype;
@@ -273,6 +274,41 @@ const ALL: &[ScenarioInfo] = &[
         name: "late-commits",
         summary: "more locks are due than one block sweeps, and clients settle the rest too late",
         play: directed::late_commits,
+    },
+    ScenarioInfo {
+        name: "rotate-keys",
+        summary: "everybody has another key after two epochs, frames are lost, and one votes with old keys",
+        play: epochs::rotate_keys,
+    },
+    ScenarioInfo {
+        name: "replace-founders",
+        summary: "newcomers replace the founders one by one, who are switched off in the end",
+        play: epochs::replace_founders,
+    },
+    ScenarioInfo {
+        name: "leader-removed",
+        summary: "a member leads the last height before it is removed, in time or late",
+        play: epochs::leader_removed,
+    },
+    ScenarioInfo {
+        name: "evidence-across",
+        summary: "offences of an epoch are proven in the next one, where the offender has another key or none",
+        play: epochs::evidence_across,
+    },
+    ScenarioInfo {
+        name: "late-change",
+        summary: "a change that the last block of an epoch decides waits for one more epoch",
+        play: epochs::late_change,
+    },
+    ScenarioInfo {
+        name: "asleep",
+        summary: "a member misses four epochs, and wakes up with another key that counts",
+        play: epochs::asleep,
+    },
+    ScenarioInfo {
+        name: "crash-at-boundary",
+        summary: "a member whose vote changes loses power at each record around the boundary",
+        play: epochs::crash_at_boundary,
     },
 ];
 

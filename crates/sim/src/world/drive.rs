@@ -51,6 +51,7 @@ impl World {
             Event::Wakes { node, start } => self.on_wake(node, start),
             Event::Synced { node, start } => self.on_synced(node, start),
             Event::Submits => self.on_submit(),
+            Event::Decrees => self.on_decrees(),
             Event::Idles(node) => {
                 self.schedule(IDLE_EVERY, Event::Idles(node));
                 self.perform(node, |adversary, scene| adversary.idles(scene));
@@ -128,15 +129,17 @@ impl World {
             id: arrival.to,
             height: replica.machine().height(),
             view: replica.machine().view(),
+            floor: replica.machine().view_floor(),
             views_ahead: self.config.consensus.views_ahead_max,
         };
+        // Of the epoch of the height that it works on; everything else is passed over.
+        let table = self.committees.table(listener.height)?;
         let members = Members {
-            signers: &self.federation.signers,
-            weights: &self.federation.weights,
+            table,
+            federation: &self.federation,
         };
-        let chain = &self.federation.chain;
         self.completeness
-            .hears(listener, arrival.from, members, chain, message)
+            .hears(listener, arrival.from, members, message)
     }
 
     pub(super) fn on_wake(&mut self, index: usize, start: u32) {
@@ -179,12 +182,7 @@ impl World {
             return;
         };
         self.schedule(load.every, Event::Submits);
-        let up: Vec<usize> = (0..self.nodes.len())
-            .filter(|index| {
-                let node = &self.nodes[*index];
-                node.is_up() && node.is_honest() && !node.is_paused
-            })
-            .collect();
+        let up = self.listeners();
         if up.is_empty() {
             return;
         }
@@ -196,7 +194,17 @@ impl World {
         }
     }
 
-    pub(super) fn highest_floor(&self) -> u64 {
+    /// Those who answer clients.
+    pub(super) fn listeners(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|index| {
+                let node = &self.nodes[*index];
+                node.is_up() && node.is_honest() && !node.is_paused
+            })
+            .collect()
+    }
+
+    pub(crate) fn highest_floor(&self) -> u64 {
         self.nodes
             .iter()
             .filter(|node| node.is_honest())

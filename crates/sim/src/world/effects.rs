@@ -4,6 +4,7 @@ use super::{SNAPSHOT_EVERY, World};
 use crate::adversary::{Adversary, Scene, Sending, message_of};
 use crate::network::{Kind, Packet, position};
 use crate::node::share;
+use crate::oracle::signing;
 use crate::recording::EffectBytes;
 use polity_consensus::fbpbft::{Decided, Message};
 use polity_replica::{Admission, Effect, Frame};
@@ -63,7 +64,9 @@ impl World {
                 let height = proposal.pre_prepare.height.get();
                 self.proposed_at.entry(height).or_insert(self.now);
             }
-            let result = self.signing.sent(id, message);
+            let result = self.signing.sent(id, message).and_then(|()| {
+                signing::under_its_key(id, message, &self.committees, &self.federation.verifier)
+            });
             self.fail(result);
         }
     }
@@ -186,8 +189,13 @@ impl World {
         let mut scene = Scene {
             id: node.id,
             now: node.shown.max(self.now.shown(node.skew)),
-            chain: &federation.chain,
-            signer: &node.basis.signer,
+            chain: replica.chain(),
+            // Who has no vote signs all the same.
+            signer: node
+                .basis
+                .keys
+                .signer(replica.chain().committee(replica.machine().height()))
+                .unwrap_or(&federation.keyrings[index][0]),
             replica,
             random: &mut self.whims[index],
             out: Vec::new(),

@@ -187,7 +187,7 @@ impl World {
         let index = match &event {
             Event::Arrives(arrival) => arrival.to.get() as usize,
             Event::Wakes { node, .. } | Event::Synced { node, .. } | Event::Idles(node) => *node,
-            Event::Submits => return Some(event),
+            Event::Submits | Event::Decrees => return Some(event),
         };
         let node = &mut self.nodes[index];
         if !node.is_paused {

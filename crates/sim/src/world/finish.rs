@@ -1,7 +1,7 @@
 //! The end of a run: replays and sums.
 
 use super::{Summary, World};
-use crate::oracle::Violation;
+use crate::oracle::{Violation, light};
 use crate::outcome::Failure;
 use crate::recording::{Recording, replay};
 use polity_crypto::Blake3Digest;
@@ -24,7 +24,18 @@ impl World {
             self.check_memory(index);
         }
         self.check()?;
+        self.show_to_a_light_client()?;
         self.replay_somebody()
+    }
+
+    /// FB-18: whoever holds only headers believes those of the member that has most.
+    fn show_to_a_light_client(&self) -> Result<(), Failure> {
+        let honest = self.nodes.iter().filter(|node| node.is_honest());
+        let Some(node) = honest.max_by_key(|node| node.store.len()) else {
+            return Ok(());
+        };
+        light::follow(&self.federation, &self.committees, &node.store)?;
+        Ok(())
     }
 
     /// Adds everything up.

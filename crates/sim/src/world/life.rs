@@ -248,17 +248,20 @@ impl World {
                 let digest = committed.block.digest();
                 self.note(|| format!("{id} decides {height} {digest}"));
                 self.applied_at.entry((height, id)).or_insert(self.now);
+                let header = committed.block.header();
                 let result = self
                     .agreement
                     .committed(id, committed)
-                    .and_then(|()| self.arithmetic.committed(committed))
-                    .and_then(|()| self.evidence.committed(id, committed));
+                    .and_then(|()| self.committees.committed(committed))
+                    .and_then(|()| self.committees.fee_account(header))
+                    .and_then(|fees| self.arithmetic.committed(committed, &fees))
+                    .and_then(|()| self.evidence.committed(id, committed, &self.committees));
                 self.progress.committed(committed);
                 self.fail(result);
             }
             Effect::Report(evidence) => {
                 self.note(|| format!("{id} reports {evidence:?}"));
-                let result = self.evidence.reported(id, evidence);
+                let result = self.evidence.reported(id, evidence, &self.committees);
                 self.fail(result);
             }
             Effect::Halt(halt) => {
@@ -280,7 +283,8 @@ impl World {
         let ledger = replica.ledger();
         let result = self
             .arithmetic
-            .compare(ledger.height().get(), ledger.accounts());
+            .compare(ledger.height().get(), ledger.accounts())
+            .and_then(|()| self.committees.compare(replica));
         self.fail(result);
     }
 }

@@ -1,5 +1,6 @@
 //! The world: one federation with everything around it, advanced event by event.
 
+mod decrees;
 mod drive;
 mod effects;
 mod faults;
@@ -8,6 +9,7 @@ mod life;
 mod questions;
 mod script;
 
+use self::decrees::Decrees;
 use crate::adversary::Adversary;
 use crate::clients::Clients;
 use crate::federation::Federation;
@@ -15,11 +17,13 @@ use crate::moment::Moment;
 use crate::network::{Arrival, Link, Network};
 use crate::node::Node;
 use crate::oracle::{
-    Agreement, Arithmetic, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch,
+    Agreement, Arithmetic, Committees, Completeness, EvidenceWatch, MemoryWatch, Progress,
+    SigningWatch,
 };
 use crate::outcome::Failure;
 use crate::recording::Basis;
 use core::time::Duration;
+use polity_consensus::fbpbft::Keyring;
 use polity_crypto::{Blake3Digest, domain};
 use polity_replica::{Config, Purpose};
 use polity_types::{ReplicaId, Seed, Stream};
@@ -93,6 +97,7 @@ pub(crate) enum Event {
     Wakes { node: usize, start: u32 },
     Synced { node: usize, start: u32 },
     Submits,
+    Decrees,
     Idles(usize),
 }
 
@@ -145,10 +150,12 @@ pub struct World {
     network: Network,
     clients: Clients,
     load: Option<Load>,
+    decrees: Decrees,
     /// Whims of adversaries, and of disks that lose power.
     whims: Vec<Stream>,
     chance: Stream,
     agreement: Agreement,
+    committees: Committees,
     arithmetic: Arithmetic,
     signing: SigningWatch,
     evidence: EvidenceWatch,
@@ -183,13 +190,13 @@ impl World {
         let skew_max = options.skew_max.as_millis() as u64;
         let nodes = federation
             .ids()
-            .zip(&federation.signers)
-            .map(|(id, signer)| {
+            .zip(&federation.keyrings)
+            .map(|(id, ring)| {
                 let basis = Basis {
                     genesis: genesis.clone(),
                     purpose: Purpose::Simulation,
                     config: options.config.clone(),
-                    signer: signer.clone(),
+                    keys: Keyring::new(id, ring.clone()),
                     verifier: federation.verifier.clone(),
                     index_seed: seed.fork(&format!("index {id}")),
                 };
@@ -205,10 +212,11 @@ impl World {
             .consensus_config(&options.config.consensus)
             .block_bytes_max as u64;
         let memory = MemoryWatch::new(
-            u64::from(federation.members()),
+            federation.ids().count() as u64,
             block_bytes_max,
             options.config.clone(),
         );
+        let committees = Committees::new(&federation);
         let mut world = Self {
             arithmetic: Arithmetic::new(&federation.genesis),
             evidence: EvidenceWatch::new(&federation.genesis, byzantine),
@@ -229,6 +237,8 @@ impl World {
             nodes,
             load: None,
             agreement: Agreement::default(),
+            committees,
+            decrees: Decrees::default(),
             signing: SigningWatch::default(),
             completeness: Completeness::default(),
             memory,

@@ -4,7 +4,9 @@ use super::World;
 use crate::network::Kind;
 use crate::node::SimReplica;
 use crate::oracle::progress::Pace;
-use crate::oracle::{Agreement, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch};
+use crate::oracle::{
+    Agreement, Committees, Completeness, EvidenceWatch, MemoryWatch, Progress, SigningWatch,
+};
 use crate::recording::{RECORD_BYTES_MAX, Refused};
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, DropReason};
@@ -84,6 +86,11 @@ impl World {
     /// One block at each height.
     pub fn agreement(&self) -> &Agreement {
         &self.agreement
+    }
+
+    /// Who votes in each epoch.
+    pub fn committees(&self) -> &Committees {
+        &self.committees
     }
 
     /// What honest members said.
