@@ -42,6 +42,15 @@ pub struct Snapshot {
     pub chunks: Vec<Vec<u8>>,
 }
 
+/// What a record made of the state, so that the host can bring its index up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// A block was applied again.
+    Block(Committed),
+    /// A snapshot replaced the state: there are no blocks between the one before and this height.
+    Snapshot(SnapshotMeta),
+}
+
 /// Why a replica cannot continue from its journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
@@ -193,9 +202,9 @@ impl<V: Verifier + Clone> Restorer<V> {
         self.tip.parent.height
     }
 
-    /// Takes the next record in. Returns a block that was applied again, so that the host can
-    /// bring its index up to date. Records up to the snapshot's height are passed over.
-    pub fn record(&mut self, record: Record) -> Result<Option<Committed>, RestoreError> {
+    /// Takes the next record in. Returns what the host has to bring its index up to date with.
+    /// Records up to the snapshot's height are passed over.
+    pub fn record(&mut self, record: Record) -> Result<Option<Replayed>, RestoreError> {
         let record = match record {
             Record::Pooled(bytes) => {
                 if is_over(bytes.as_slice(), self.height()) {
@@ -216,6 +225,7 @@ impl<V: Verifier + Clone> Restorer<V> {
                 }
                 return Ok(None);
             }
+            Record::Sync(_) => return Ok(None),
             Record::Consensus(record) => record,
         };
         let expected = self.tip.parent.height.next();
@@ -229,7 +239,10 @@ impl<V: Verifier + Clone> Restorer<V> {
             });
         }
         match record {
-            fbpbft::Record::Decided(certificate) => self.decided(certificate).map(Some),
+            fbpbft::Record::Decided(certificate) => {
+                let committed = self.decided(certificate)?;
+                Ok(Some(Replayed::Block(committed)))
+            }
             other => {
                 if let fbpbft::Record::Block(block) = &other {
                     self.blocks.insert(block.header.digest(), block.clone());
