@@ -63,6 +63,7 @@ pub mod roster;
 mod scratch;
 pub mod serve;
 mod soak;
+pub mod source;
 pub mod store;
 pub mod table;
 pub mod transport;

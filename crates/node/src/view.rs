@@ -1,5 +1,6 @@
 //! What the HTTP interface shows, as both ends see it.
 
+use crate::host::Syncing;
 use polity_consensus::committee::CommitteeTable;
 use polity_consensus::fbpbft::{Header, VoteCertificate};
 use polity_consensus::light::EpochEnd;
@@ -65,6 +66,9 @@ pub struct Status {
     pub validity_horizon: u64,
     /// Bytes of the journal.
     pub journal_bytes: u64,
+    /// The snapshot that the node is fetching because it is far behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syncing: Option<Syncing>,
     /// Whether the node can decide something with those it can reach.
     pub ready: bool,
     /// The other members: of the present epoch, of the one before and of the next one.

@@ -31,6 +31,8 @@ pub struct Config {
     pub gather: Duration,
     /// Transactions in one frame, at most.
     pub gather_max: usize,
+    /// A replica that is so many heights behind takes a snapshot instead of the blocks (FB-19).
+    pub snapshot_after: u64,
 }
 
 impl Default for Config {
@@ -41,6 +43,7 @@ impl Default for Config {
             forward_after: Duration::from_millis(500),
             gather: Duration::from_millis(1),
             gather_max: 256,
+            snapshot_after: 1_000,
         }
     }
 }
@@ -747,6 +750,10 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
                 transactions,
             } => self.on_gossiped(now, transactions),
             Input::Submitted(transactions) => self.on_submitted(now, transactions, &mut out),
+            Input::Sync {
+                from: _,
+                message: _,
+            } => {}
         }
         self.settle(now, &mut out);
         out
@@ -865,6 +872,7 @@ fn check_config(config: &Config) -> Result<(), fbpbft::ConfigError> {
             "gather_max",
             "from 1 to 4096",
         ),
+        (config.snapshot_after > 0, "snapshot_after", "above zero"),
     ];
     match rules.into_iter().find(|(is_met, ..)| !is_met) {
         Some((_, field, wanted)) => Err(fbpbft::ConfigError { field, wanted }),

@@ -42,6 +42,15 @@ pub struct Snapshot {
     pub chunks: Vec<Vec<u8>>,
 }
 
+/// What a record made of the state, so that the host can bring its index up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// A block was applied again.
+    Block(Committed),
+    /// A snapshot replaced the state: there are no blocks between the one before and this height.
+    Snapshot(SnapshotMeta),
+}
+
 /// Why a replica cannot continue from its journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
@@ -75,6 +84,25 @@ pub enum RestoreError {
 impl From<GenesisError> for RestoreError {
     fn from(error: GenesisError) -> Self {
         Self::Start(error.into())
+    }
+}
+
+/// Where a replica stands that starts from a snapshot, whose ledger has the root that it names.
+pub(crate) fn tip_of(meta: &SnapshotMeta) -> Tip {
+    let application = application_root(&meta.ledger_root);
+    Tip {
+        parent: fbpbft::Parent {
+            height: meta.height,
+            digest: meta.digest,
+            timestamp: meta.timestamp,
+        },
+        certificate: meta.certificate.clone(),
+        roots: fbpbft::Roots {
+            height: meta.height,
+            application,
+            receipts: meta.receipts,
+        },
+        is_unrecorded: is_unrecorded(&meta.header_application, &application, &meta.receipts),
     }
 }
 
@@ -139,22 +167,8 @@ impl<V: Verifier + Clone> Restorer<V> {
         for chunk in &snapshot.chunks {
             restore.push(chunk)?;
         }
-        let mut ledger = restore.finish()?;
-        let application = application_root(&ledger.root());
-        let tip = Tip {
-            parent: fbpbft::Parent {
-                height: meta.height,
-                digest: meta.digest,
-                timestamp: meta.timestamp,
-            },
-            certificate: meta.certificate,
-            roots: fbpbft::Roots {
-                height: meta.height,
-                application,
-                receipts: meta.receipts,
-            },
-            is_unrecorded: is_unrecorded(&meta.header_application, &application, &meta.receipts),
-        };
+        let ledger = restore.finish()?;
+        let tip = tip_of(&meta);
         let executor =
             Executor::of_snapshot(genesis, ledger).ok_or(SnapshotError::Contradiction)?;
         let header_application = meta.header_application;
@@ -193,9 +207,9 @@ impl<V: Verifier + Clone> Restorer<V> {
         self.tip.parent.height
     }
 
-    /// Takes the next record in. Returns a block that was applied again, so that the host can
-    /// bring its index up to date. Records up to the snapshot's height are passed over.
-    pub fn record(&mut self, record: Record) -> Result<Option<Committed>, RestoreError> {
+    /// Takes the next record in. Returns what the host has to bring its index up to date with.
+    /// Records up to the snapshot's height are passed over.
+    pub fn record(&mut self, record: Record) -> Result<Option<Replayed>, RestoreError> {
         let record = match record {
             Record::Pooled(bytes) => {
                 if is_over(bytes.as_slice(), self.height()) {
@@ -216,6 +230,7 @@ impl<V: Verifier + Clone> Restorer<V> {
                 }
                 return Ok(None);
             }
+            Record::Sync(_) => return Ok(None),
             Record::Consensus(record) => record,
         };
         let expected = self.tip.parent.height.next();
@@ -229,7 +244,10 @@ impl<V: Verifier + Clone> Restorer<V> {
             });
         }
         match record {
-            fbpbft::Record::Decided(certificate) => self.decided(certificate).map(Some),
+            fbpbft::Record::Decided(certificate) => {
+                let committed = self.decided(certificate)?;
+                Ok(Some(Replayed::Block(committed)))
+            }
             other => {
                 if let fbpbft::Record::Block(block) = &other {
                     self.blocks.insert(block.header.digest(), block.clone());

@@ -191,6 +191,10 @@ impl Story {
                     from: id,
                     message: message.clone(),
                 },
+                Frame::Sync(message) => Input::Sync {
+                    from: id,
+                    message: message.clone(),
+                },
                 Frame::Transactions(list) => Input::Gossiped {
                     from: id,
                     transactions: list.iter().map(|t| self.verify(t.as_slice())).collect(),
@@ -645,7 +649,7 @@ impl Lived {
         change(&mut snapshot.meta);
         let height = snapshot.meta.height;
         self.index
-            .put_snapshot(height, encode_snapshot(snapshot), None)
+            .put_snapshot(height, encode_snapshot(snapshot), false)
             .unwrap();
     }
 
@@ -806,7 +810,7 @@ fn fb_15_an_older_journal_beside_a_newer_index_is_refused() {
         let mut lived = lived;
         encode_snapshot(lived.host.replica_mut().snapshot())
     };
-    index.put_snapshot(snapshot, stored, None).unwrap();
+    index.put_snapshot(snapshot, stored, false).unwrap();
     let cut = usize::try_from(records[last].0).unwrap();
     let file = MemoryFile::new(bytes[..cut].to_vec());
     assert!(matches!(

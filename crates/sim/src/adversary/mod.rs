@@ -287,6 +287,6 @@ pub(crate) fn sign_vote(
 pub(crate) fn message_of(frame: &Frame) -> Option<&Message> {
     match frame {
         Frame::Consensus(message) => Some(message),
-        Frame::Transactions(_) => None,
+        Frame::Transactions(_) | Frame::Sync(_) => None,
     }
 }
