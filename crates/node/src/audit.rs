@@ -132,6 +132,16 @@ pub struct Audited {
     digests: BTreeMap<Height, Sha256Digest>,
 }
 
+impl Audited {
+    /// Whether the last state is that of a snapshot which no block names yet: nobody but the node's
+    /// journal says that it is so.
+    pub fn is_claim(&self) -> bool {
+        self.gaps
+            .last()
+            .is_some_and(|(_, last)| *last == self.height)
+    }
+}
+
 /// What a journal says next about the chain.
 enum Step {
     /// A block is decided.

@@ -1,5 +1,7 @@
 //! The host does what a bare replica asks for, and forgets nothing that it said.
 
+mod sync;
+
 use super::*;
 use crate::driver::now;
 use crate::federation::{Founded, Funded, KEY_FILE, Plan, found};
