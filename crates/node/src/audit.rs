@@ -137,7 +137,7 @@ impl Follower {
                 self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
                 Ok(Some(Decided { block, certificate }))
             }
-            Record::Consensus(_) | Record::Pooled(_) => Ok(None),
+            Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => Ok(None),
         }
     }
 }

@@ -352,6 +352,7 @@ impl<F: FileLayer> Driver<F> {
                     count_max,
                     bytes_max,
                 } => self.archive.serve(to, from, count_max, bytes_max),
+                Effect::ServeSync { .. } | Effect::Installed(_) => {}
                 Effect::Report(evidence) => {
                     let chain = self.host.replica().chain();
                     let accused = evidence.accused(chain);
@@ -449,7 +450,7 @@ pub fn lane(frame: &Frame) -> Lane {
 fn split(frame: Frame) -> Vec<Frame> {
     let transactions = match frame {
         Frame::Transactions(transactions) => transactions,
-        other @ Frame::Consensus(_) => return vec![other],
+        other @ (Frame::Consensus(_) | Frame::Sync(_)) => return vec![other],
     };
     let mut frames = Vec::new();
     let mut current: Vec<TransactionBytes> = Vec::new();
@@ -504,7 +505,9 @@ mod tests {
             assert!(frame.encode().len() <= limits.lanes[lane as usize].frame_bytes_max);
             match frame {
                 Frame::Transactions(part) => seen.extend(part),
-                Frame::Consensus(_) => panic!("transactions became something else"),
+                Frame::Consensus(_) | Frame::Sync(_) => {
+                    panic!("transactions became something else")
+                }
             }
         }
         assert_eq!(seen, transactions);

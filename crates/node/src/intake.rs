@@ -59,6 +59,7 @@ impl Intake {
                         Ok(Frame::Transactions(transactions)) => {
                             self.admission.from_member(from, transactions);
                         }
+                        Ok(Frame::Sync(_)) => {}
                         Err(error) => {
                             self.meters.malformed_frames.add(1);
                             tracing::debug!(peer = %from, lane = lane.name(), %error, "frame dropped");

@@ -27,7 +27,7 @@ impl Places {
             Record::Consensus(fbpbft::Record::Decided(certificate)) => {
                 self.certificates.insert(certificate.height, offset);
             }
-            Record::Consensus(_) | Record::Pooled(_) => {}
+            Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => {}
         }
     }
 

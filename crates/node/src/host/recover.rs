@@ -8,7 +8,7 @@ use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::{
-    Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
+    Config, Genesis, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
     transaction_id,
 };
 use polity_types::{Height, ReplicaId, Seed, wire};
@@ -301,16 +301,19 @@ impl Replay<'_> {
                     return Ok(());
                 }
             }
-            Record::Consensus(_) => {}
+            Record::Consensus(_) | Record::Sync(_) => {}
         }
         let decided = match &record {
             Record::Consensus(fbpbft::Record::Decided(certificate)) => Some(certificate.clone()),
-            Record::Consensus(_) | Record::Pooled(_) => None,
+            Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => None,
         };
-        let committed = self.restorer.record(record)?;
-        self.replayed += u64::from(committed.is_some());
+        let replayed = self.restorer.record(record)?;
+        self.replayed += u64::from(replayed.is_some());
         if let Some(certificate) = decided {
-            let receipts = committed.map(|committed| encode_receipts(&committed.receipts));
+            let receipts = replayed.and_then(|replayed| match replayed {
+                Replayed::Block(committed) => Some(encode_receipts(&committed.receipts)),
+                Replayed::Snapshot(_) => None,
+            });
             self.decided(certificate, receipts)?;
         }
         Ok(())

@@ -188,6 +188,10 @@ impl Story {
                     from: id,
                     transactions: list.iter().map(|t| self.verify(t.as_slice())).collect(),
                 },
+                Frame::Sync(message) => Input::Sync {
+                    from: id,
+                    message: message.clone(),
+                },
             };
             let delay = u64::try_from(3 + (from + to) % 3).unwrap();
             let when = time.saturating_add(Duration::from_millis(delay));
