@@ -11,7 +11,7 @@
 //! a state that is durable.
 
 use crate::archive::{Archive, ArchiveError, Task};
-use crate::host::{Host, NodeReplica, Released, Syncing};
+use crate::host::{Host, NodeReplica, Released};
 use crate::journal::{FileLayer, JournalError};
 use crate::meters::{Meters, micros};
 use crate::roster::Roster;
@@ -48,8 +48,6 @@ pub struct View<'a> {
     pub replica: &'a mut NodeReplica,
     /// Header and certificate of the last block.
     pub last: Option<&'a (Header, VoteCertificate)>,
-    /// The snapshot that is being fetched (FB-19).
-    pub syncing: Option<&'a Syncing>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
 }
@@ -130,8 +128,6 @@ pub struct Driver<F> {
     pub meters: Arc<Meters>,
     /// Header and certificate of the last block, unless a snapshot took the place of later ones.
     pub last: Option<(Header, VoteCertificate)>,
-    /// The snapshot that is being fetched.
-    pub syncing: Option<Syncing>,
     /// A snapshot is taken every so many blocks.
     pub snapshot_every: u64,
     /// Requests whose results are not complete.
@@ -274,7 +270,6 @@ impl<F: FileLayer> Driver<F> {
             question(&mut View {
                 replica: self.host.replica_mut(),
                 last: self.last.as_ref(),
-                syncing: self.syncing.as_ref(),
                 journal_bytes,
             });
         }
@@ -442,7 +437,6 @@ impl<F: FileLayer> Driver<F> {
 
     /// Tells log, counters and index of a sync. The record is durable.
     fn follow_sync(&mut self, record: SyncRecord) -> Result<(), DriverError> {
-        Syncing::follow(&mut self.syncing, &record);
         match record {
             SyncRecord::Epoch(end) => {
                 tracing::debug!(epoch = %end.last.header.epoch, "sync: the end of an epoch holds");

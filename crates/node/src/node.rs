@@ -312,7 +312,6 @@ async fn start(
         archive,
         meters: Arc::clone(meters),
         last: recovered.last,
-        syncing: recovered.syncing,
         snapshot_every: config.storage.snapshot_every_blocks,
         submissions: Submissions::default(),
         clock: Clock::default(),

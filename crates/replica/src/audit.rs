@@ -5,7 +5,7 @@ use crate::executor::{Executor, application_root};
 use crate::genesis::{Genesis, GenesisError, Purpose};
 use crate::input::Committed;
 use crate::replica::tip_after;
-use crate::restore::{SnapshotMeta, tip_of};
+use crate::restore::{SnapshotMeta, land};
 use alloc::sync::Arc;
 use polity_consensus::fbpbft::{BodyError, Chain, Decided, SealedBlock, Tip};
 use polity_consensus::light::{DecidedHeader, EpochEnd, LightClient, LightError};
@@ -241,19 +241,16 @@ impl<V: Verifier> Auditor<V> {
         ledger
             .audit()
             .map_err(|source| AuditError::Invariant { height, source })?;
-        let contradiction = || wrong(SnapshotError::Contradiction);
-        let executor = Executor::of_snapshot(genesis, ledger).ok_or_else(contradiction)?;
-        let chain = executor
-            .chain_here(&self.chain, self.checker.verifier())
-            .map_err(|_| contradiction())?;
+        let verifier = self.checker.verifier();
+        let landing = land(genesis, &self.chain, verifier, ledger, meta.clone()).map_err(wrong)?;
         // The committee in the state is the one that the ends lead to.
         let trusted = light.chain().table(height.next()).digest();
-        if chain.table(height.next()).digest() != trusted {
+        if landing.chain.table(height.next()).digest() != trusted {
             return Err(unfit);
         }
-        self.tip = tip_of(meta);
-        self.chain = chain;
-        self.executor = executor;
+        self.tip = landing.tip;
+        self.chain = landing.chain;
+        self.executor = landing.executor;
         Ok(())
     }
 

@@ -27,6 +27,7 @@ extern crate alloc;
 
 mod admit;
 mod audit;
+mod catch_up;
 mod executor;
 mod genesis;
 mod input;

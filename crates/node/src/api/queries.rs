@@ -400,7 +400,6 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
     service
         .ask(move |view| {
             let journal_bytes = view.journal_bytes;
-            let syncing = view.syncing.cloned();
             let state_root = view.replica.ledger_mut().root();
             let replica = &*view.replica;
             let tip = replica.tip();
@@ -427,7 +426,7 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
                 pool_transactions: replica.pool().len(),
                 validity_horizon: replica.ledger().parameters().validity_horizon,
                 journal_bytes,
-                syncing,
+                syncing: view::Syncing::of(replica),
                 ready,
                 peers,
             }

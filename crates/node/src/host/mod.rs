@@ -16,7 +16,6 @@
 
 mod places;
 mod recover;
-mod syncing;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +31,6 @@ use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Signer, Verifier};
 use polity_replica::{Effect, Input, Record, Replica, Snapshot};
 use polity_types::{Effects, StateMachine as _, Time, wire};
-
-pub use syncing::Syncing;
 
 /// The replica that a node runs.
 pub type NodeReplica = Replica<Ed25519Signer, Ed25519Verifier>;

@@ -1,6 +1,6 @@
 //! From the files of a data directory to a replica that goes on where it stopped.
 
-use super::{NodeReplica, Places, Syncing};
+use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
 use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
@@ -100,8 +100,6 @@ pub struct Recovered<F> {
     /// Header and certificate of the last committed block, unless a snapshot took the place of later
     /// ones.
     pub last: Option<(Header, VoteCertificate)>,
-    /// The snapshot that was being fetched.
-    pub syncing: Option<Syncing>,
     /// Records that were read.
     pub records: u64,
     /// Blocks that were applied again.
@@ -192,7 +190,6 @@ pub fn recover<F: FileLayer>(
         journal: reader.resume(&found)?,
         places: replay.places,
         last: replay.last,
-        syncing: replay.syncing,
         records: replay.records,
         replayed: replay.replayed,
         torn_tail_bytes: found.torn_tail_bytes,
@@ -218,7 +215,6 @@ fn replay<'s, F: FileLayer>(
         last: None,
         reached: Height::ZERO,
         target: None,
-        syncing: None,
         records: 0,
         replayed: 0,
     };
@@ -318,7 +314,6 @@ struct Replay<'a> {
     reached: Height,
     /// What was verified about the snapshot that is fetched.
     target: Option<SnapshotMeta>,
-    syncing: Option<Syncing>,
     records: u64,
     replayed: u64,
 }
@@ -377,7 +372,6 @@ impl Replay<'_> {
 
     /// Brings the index up to date with what a sync knows, as it did when it ran.
     fn sync(&mut self, record: &SyncRecord) -> Result<(), RecoverError> {
-        Syncing::follow(&mut self.syncing, record);
         match record {
             SyncRecord::Epoch(end) => {
                 let bytes = wire::encode(&**end);

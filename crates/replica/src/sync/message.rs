@@ -101,6 +101,11 @@ impl ChunkBytes {
     pub fn as_slice(&self) -> &[u8] {
         &self.0
     }
+
+    /// The chunk, to keep.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
 }
 
 impl fmt::Debug for ChunkBytes {
@@ -120,6 +125,8 @@ pub struct Target {
     pub chunks_root: Sha256Digest,
     /// The members that offered it when it was chosen.
     pub vouched: Vec<ReplicaId>,
+    /// Whether they weigh more than F in the newest committee, so that one of them is honest.
+    pub is_backed: bool,
 }
 
 /// What the journal keeps of a sync, so that a replica goes on where it stopped.

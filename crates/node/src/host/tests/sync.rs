@@ -72,6 +72,7 @@ impl Past {
             chunks: u32::try_from(snapshot.chunks.len()).unwrap(),
             chunks_root: log.root(),
             vouched: vec![ReplicaId::new(1)],
+            is_backed: true,
         };
         let ends = ends.iter().cloned().map(Box::new).map(SyncRecord::Epoch);
         let chunks = snapshot.chunks.iter().cloned().map(ChunkBytes::new);
@@ -277,4 +278,89 @@ fn fb_19_what_is_served_can_be_verified() {
         light.advance(end, &mut checker).unwrap();
     }
     light.verify(&offer.unwrap().first, &mut checker).unwrap();
+}
+
+impl Past {
+    /// A journal in memory with these records.
+    fn file(&self, records: &[Record]) -> MemoryFile {
+        let file = MemoryFile::new(fresh_journal(&self.story));
+        let mut journal = open(&self.story, file.clone());
+        for record in records {
+            journal.append(&wire::encode(record)).unwrap();
+        }
+        journal.sync().unwrap();
+        file
+    }
+}
+
+#[test]
+fn fb_19_a_journal_that_jumps_makes_replica_and_index_again() {
+    let mut past = Past::new();
+    let records = past.jumped(&past.ends(), &past.snapshots[&AT]);
+    let file = past.file(&records);
+    let chain = past.story.founded.genesis.chain().unwrap().id();
+    let scratch = Scratch::new();
+    let index = Store::open(&scratch.path().join("index"), chain).unwrap();
+    let height = Height::new(past.lived.height());
+    let root = past.lived.host.replica_mut().ledger_mut().root();
+    let check = |file: MemoryFile, replayed: u64| {
+        let mut recovered = recover(file, &index, past.story.basis(9)).unwrap();
+        assert_eq!(recovered.replica.tip(), past.lived.host.replica().tip());
+        assert_eq!(recovered.replica.ledger_mut().root(), root);
+        assert_eq!(recovered.replayed, replayed);
+        assert_eq!(recovered.last.unwrap().0.height, height);
+        let gap = (Height::new(1), Height::new(AT));
+        for passed in 1..=AT {
+            let passed = Height::new(passed);
+            assert_eq!(index.block(passed).unwrap(), None);
+            assert_eq!(index.gap(passed).unwrap(), Some(gap));
+        }
+        for held in AT + 1..=height.get() {
+            let held = Height::new(held);
+            assert!(index.block(held).unwrap().is_some());
+            assert_eq!(index.gap(held).unwrap(), None);
+        }
+        assert_eq!(index.last_height().unwrap(), Some(height));
+        let ends = past.lived.index.epoch_ends(Epoch::ZERO, 100).unwrap();
+        assert_eq!(index.epoch_ends(Epoch::ZERO, 100).unwrap(), ends);
+    };
+    let later = height.get() - AT;
+    check(file.after_crash(Loss::Nothing), later);
+    // With the index that is there now, and from the snapshot that was fetched.
+    check(file.after_crash(Loss::Nothing), later);
+    let put = |snapshot: &Snapshot| {
+        let height = snapshot.meta.height;
+        let pieces = encode_snapshot(snapshot.clone());
+        index.put_snapshot(height, pieces, true).unwrap();
+    };
+    put(&past.snapshots[&AT]);
+    check(file.after_crash(Loss::Nothing), later);
+    // One that is not the one in the journal is not used.
+    let mut other = (*past.snapshots[&AT]).clone();
+    other.meta.receipts = Sha256Digest::ZERO;
+    put(&other);
+    check(file.after_crash(Loss::Nothing), later);
+
+    // FB-15: whoever forgets that it jumped is as old as who forgets its blocks.
+    let is_jump = |record: &Record| matches!(record, Record::Sync(SyncRecord::Installed { .. }));
+    let place = records.iter().position(is_jump).unwrap();
+    let scratch = Scratch::new();
+    let index = Store::open(&scratch.path().join("index"), chain).unwrap();
+    let file = past.file(&records[..=place]);
+    let recovered = recover(file.clone(), &index, past.story.basis(9)).unwrap();
+    assert_eq!(recovered.replica.tip().parent.height.get(), AT);
+    assert!(recovered.last.is_none());
+    drop(recovered);
+    let bytes = file.0.borrow().durable.clone();
+    let mut offsets = Vec::new();
+    Journal::open(file, chain, &past.story.own_key(), |offset, _| {
+        offsets.push(offset)
+    })
+    .unwrap();
+    let cut = usize::try_from(*offsets.last().unwrap()).unwrap();
+    let older = MemoryFile::new(bytes[..cut].to_vec());
+    assert!(matches!(
+        recover(older, &index, past.story.basis(9)),
+        Err(RecoverError::JournalOlder { indexed, .. }) if indexed.get() == AT
+    ));
 }
