@@ -12,7 +12,6 @@ use crate::store::{BlockEntry, Store, StoreError};
 use crate::transport::Transport;
 use polity_consensus::fbpbft::{self, Decided};
 use polity_consensus::light::EpochEnd;
-use polity_merkle::leaf_hash;
 use polity_replica::{Committed, Record, Snapshot};
 use polity_types::{Epoch, Height, ReplicaId, wire};
 use std::fmt;
@@ -44,6 +43,10 @@ pub enum Task {
         /// The encoded evidence.
         bytes: Vec<u8>,
     },
+    /// The end of an epoch whose blocks are passed over.
+    EpochEnd(Box<EpochEnd>),
+    /// A snapshot took the place of the blocks up to this height.
+    Installed(Height),
     /// The whole state.
     Snapshot {
         /// The state.
@@ -177,9 +180,18 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
                 } => {
                     put_blocks(store, hub, &std::mem::take(&mut blocks))?;
                     let height = snapshot.meta.height;
-                    let log = ends_epoch.then(|| snapshot_log(&snapshot));
-                    store.put_snapshot(height, encode_snapshot(*snapshot), log.as_deref())?;
+                    store.put_snapshot(height, encode_snapshot(*snapshot), ends_epoch)?;
                     tracing::info!(%height, ends_epoch, "snapshot stored");
+                }
+                Task::EpochEnd(end) => {
+                    let bytes = wire::encode(&*end);
+                    store.put_epoch_ends([(end.last.header.epoch, bytes.as_slice())])?;
+                }
+                Task::Installed(height) => {
+                    put_blocks(store, hub, &std::mem::take(&mut blocks))?;
+                    store.put_gap(height)?;
+                    // Nobody who listens would see what is missing in between.
+                    hub.close();
                 }
                 Task::ForgetSnapshots => store.forget_snapshots()?,
             }
@@ -192,12 +204,6 @@ fn write(store: &Store, hub: &Hub, tasks: &Receiver<Task>) -> Result<(), StoreEr
     }
     hub.close();
     store.flush()
-}
-
-/// The leaves of the log over the ledger's chunks.
-fn snapshot_log(snapshot: &Snapshot) -> Vec<u8> {
-    let leaves = snapshot.chunks.iter().map(|chunk| leaf_hash(chunk));
-    leaves.flat_map(|leaf| *leaf.as_bytes()).collect()
 }
 
 fn put_blocks(

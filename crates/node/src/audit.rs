@@ -9,10 +9,14 @@ use crate::host::repair::Survey;
 use crate::journal::{JournalError, RECORD_BYTES_MAX, Reader};
 use crate::node::verifier;
 use polity_consensus::fbpbft::{self, Block, Decided};
+use polity_consensus::light::EpochEnd;
 use polity_crypto::Sha256Digest;
 use polity_crypto::ed25519::Ed25519Verifier;
 use polity_ledger::Ledger;
-use polity_replica::{AuditError, Auditor, Committed, Genesis, GenesisError, Purpose, Record};
+use polity_replica::sync::{ChunkBytes, SyncRecord};
+use polity_replica::{
+    AuditError, Auditor, Committed, Genesis, GenesisError, Purpose, Record, SnapshotMeta,
+};
 use polity_types::{ChainId, Height, wire};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -71,6 +75,19 @@ pub enum VerifyError {
     /// An exported chain needs its genesis.
     #[error("an exported chain is checked against its genesis: add --genesis FILE")]
     NeedsGenesis,
+    /// The journal goes on after a snapshot that it does not hold.
+    #[error("the journal goes on after a snapshot at height {0} but does not hold it")]
+    MissingSnapshot(Height),
+    /// Blocks are missing, so that nobody can follow the chain from its genesis.
+    #[error(
+        "this node started from a snapshot and does not hold blocks {first} to {last}; export the chain of a node that has them"
+    )]
+    Gap {
+        /// The first that is missing.
+        first: Height,
+        /// The last that is missing.
+        last: Height,
+    },
     /// Two nodes decided different blocks.
     #[error("{} and {} have different blocks at height {height}", one.display(), other.display())]
     Fork {
@@ -94,6 +111,8 @@ impl VerifyError {
             | Self::Survey(_)
             | Self::Record(_)
             | Self::MissingBlock { .. }
+            | Self::MissingSnapshot(_)
+            | Self::Gap { .. }
             | Self::Io { .. }
             | Self::NoExport(_)
             | Self::NeedsGenesis => false,
@@ -122,18 +141,47 @@ pub struct Audited {
     pub state_root: Sha256Digest,
     /// The ledger after the last block.
     pub ledger: Ledger,
-    /// Digest of every block, from height 1 on.
-    digests: Vec<Sha256Digest>,
+    /// Heights, first and last, whose blocks are not held there: a snapshot took their place.
+    pub gaps: Vec<(Height, Height)>,
+    /// Digest of every block that is held.
+    digests: BTreeMap<Height, Sha256Digest>,
+}
+
+impl Audited {
+    /// Whether the last state is that of a snapshot which no block names yet: nobody but the node's
+    /// journal says that it is so.
+    pub fn is_claim(&self) -> bool {
+        self.gaps
+            .last()
+            .is_some_and(|(_, last)| *last == self.height)
+    }
+}
+
+/// What a journal says next about the chain.
+enum Step {
+    /// A block is decided.
+    Block(Decided),
+    /// A snapshot took the place of blocks.
+    Snapshot(Fetched),
+}
+
+/// A snapshot that is fetched, and what leads to it.
+#[derive(Default)]
+struct Fetched {
+    ends: Vec<EpochEnd>,
+    target: Option<SnapshotMeta>,
+    chunks: Vec<ChunkBytes>,
 }
 
 /// Follows the records of a journal and hands over each block when it is decided.
 #[derive(Default)]
 struct Follower {
     blocks: BTreeMap<(Height, Sha256Digest), Arc<Block>>,
+    fetched: Fetched,
 }
 
 impl Follower {
-    fn record(&mut self, offset: u64, payload: &[u8]) -> Result<Option<Decided>, VerifyError> {
+    fn record(&mut self, offset: u64, payload: &[u8]) -> Result<Option<Step>, VerifyError> {
         let record: Record =
             wire::decode(payload, RECORD_BYTES_MAX).map_err(|_| VerifyError::Record(offset))?;
         match record {
@@ -150,18 +198,40 @@ impl Follower {
                     .remove(&(height, digest))
                     .ok_or(VerifyError::MissingBlock { height, digest })?;
                 self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
-                Ok(Some(Decided { block, certificate }))
+                Ok(Some(Step::Block(Decided { block, certificate })))
             }
+            Record::Sync(record) => self.sync(record),
             Record::Consensus(_) | Record::Pooled(_) => Ok(None),
         }
     }
+
+    fn sync(&mut self, record: SyncRecord) -> Result<Option<Step>, VerifyError> {
+        match record {
+            SyncRecord::Epoch(end) => self.fetched.ends.push(*end),
+            SyncRecord::Started(target) => {
+                self.fetched.target = Some(target.meta);
+                self.fetched.chunks.clear();
+            }
+            SyncRecord::Chunk(chunk) => self.fetched.chunks.push(chunk),
+            SyncRecord::Installed { height } => {
+                let fetched = std::mem::take(&mut self.fetched);
+                let target = fetched.target.as_ref().map(|meta| meta.height);
+                if target != Some(height) {
+                    return Err(VerifyError::MissingSnapshot(height));
+                }
+                self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
+                return Ok(Some(Step::Snapshot(fetched)));
+            }
+        }
+        Ok(None)
+    }
 }
 
-/// Every decided block of a journal, in order, to `visit`. Stops at its first error.
-fn decided_blocks(
+/// What a journal says of the chain, in order, to `visit`. Stops at its first error.
+fn steps(
     directory: &Path,
     chain: ChainId,
-    mut visit: impl FnMut(Decided) -> Result<(), VerifyError>,
+    mut visit: impl FnMut(Step) -> Result<(), VerifyError>,
 ) -> Result<(), VerifyError> {
     let mut follower = Follower::default();
     let mut failure = None;
@@ -172,7 +242,7 @@ fn decided_blocks(
         }
         let result = follower
             .record(offset, payload)
-            .and_then(|decided| decided.map_or(Ok(()), &mut visit));
+            .and_then(|step| step.map_or(Ok(()), &mut visit));
         failure = result.err();
     });
     match (failure, result) {
@@ -195,22 +265,26 @@ fn damaged(directory: &Path, journal: &mut Reader) -> VerifyError {
 }
 
 /// A chain that is being checked.
-struct Audit {
+struct Audit<'a> {
     auditor: Auditor<Ed25519Verifier>,
+    genesis: &'a Genesis,
     path: PathBuf,
     transactions: u64,
     refused: u64,
-    digests: Vec<Sha256Digest>,
+    gaps: Vec<(Height, Height)>,
+    digests: BTreeMap<Height, Sha256Digest>,
 }
 
-impl Audit {
-    fn new(path: &Path, genesis: &Genesis) -> Result<Self, VerifyError> {
+impl<'a> Audit<'a> {
+    fn new(path: &Path, genesis: &'a Genesis) -> Result<Self, VerifyError> {
         Ok(Self {
             auditor: Auditor::new(genesis, Purpose::Production, verifier(genesis))?,
+            genesis,
             path: path.to_owned(),
             transactions: 0,
             refused: 0,
-            digests: Vec::new(),
+            gaps: Vec::new(),
+            digests: BTreeMap::new(),
         })
     }
 
@@ -219,8 +293,21 @@ impl Audit {
         self.transactions += committed.receipts.len() as u64;
         let refused = committed.receipts.iter().filter(|r| r.outcome.is_err());
         self.refused += refused.count() as u64;
-        self.digests.push(committed.block.digest());
+        let height = committed.block.header().height;
+        self.digests.insert(height, committed.block.digest());
         Ok(committed)
+    }
+
+    fn snapshot(&mut self, fetched: &Fetched) -> Result<(), VerifyError> {
+        let Some(meta) = &fetched.target else {
+            return Err(VerifyError::MissingSnapshot(self.auditor.height()));
+        };
+        let first = self.auditor.height().next();
+        let chunks = fetched.chunks.iter().map(ChunkBytes::as_slice);
+        self.auditor
+            .install(self.genesis, meta, &fetched.ends, chunks)?;
+        self.gaps.push((first, meta.height));
+        Ok(())
     }
 
     fn finish(self) -> Audited {
@@ -232,6 +319,7 @@ impl Audit {
             refused: self.refused,
             state_root: ledger.root(),
             ledger,
+            gaps: self.gaps,
             digests: self.digests,
         }
     }
@@ -256,8 +344,11 @@ pub fn audit_blocks(
 ) -> Result<Audited, VerifyError> {
     let chain = genesis.chain().map_err(GenesisError::from)?;
     let mut audit = Audit::new(directory, genesis)?;
-    decided_blocks(directory, chain.id(), |decided| {
-        visit(&audit.block(decided)?);
+    steps(directory, chain.id(), |step| {
+        match step {
+            Step::Block(decided) => visit(&audit.block(decided)?),
+            Step::Snapshot(fetched) => audit.snapshot(&fetched)?,
+        }
         Ok(())
     })?;
     Ok(audit.finish())
@@ -319,7 +410,15 @@ pub fn export(directory: &Path, genesis: &Genesis, out: &Path) -> Result<u64, Ve
     file.write_all(EXPORT_MAGIC).map_err(io)?;
     file.write_all(chain.id().as_bytes()).map_err(io)?;
     let mut count = 0;
-    decided_blocks(directory, chain.id(), |decided| {
+    steps(directory, chain.id(), |step| {
+        let decided = match step {
+            Step::Block(decided) => decided,
+            Step::Snapshot(fetched) => {
+                let last = fetched.target.map_or(Height::ZERO, |meta| meta.height);
+                let first = Height::new(count + 1);
+                return Err(VerifyError::Gap { first, last });
+            }
+        };
         let bytes = wire::encode(&decided);
         let length = u32::try_from(bytes.len())
             .map_err(|_| io(io::Error::other("a block is longer than 4 GiB")))?;
@@ -361,15 +460,18 @@ pub fn audit(
     Ok(all)
 }
 
-/// Whether the shorter chain is the beginning of the longer.
+/// Whether two chains are the same wherever both hold blocks.
 fn compare(one: &Audited, other: &Audited) -> Result<(), VerifyError> {
-    let pairs = one.digests.iter().zip(&other.digests);
-    match (1..).zip(pairs).find(|(_, (a, b))| a != b) {
+    let differs = |(height, digest): &(&Height, &Sha256Digest)| {
+        let there = other.digests.get(height);
+        there.is_some_and(|there| there != *digest)
+    };
+    match one.digests.iter().find(differs) {
         None => Ok(()),
         Some((height, _)) => Err(VerifyError::Fork {
             one: one.path.clone(),
             other: other.path.clone(),
-            height: Height::new(height),
+            height: *height,
         }),
     }
 }

@@ -100,12 +100,15 @@ pub struct Storage {
     /// A snapshot of the ledger is taken at the end of each epoch, and every so many blocks; a restart
     /// replays what follows it.
     pub snapshot_every_blocks: u64,
+    /// A node that is so many blocks behind fetches a snapshot instead of them (FB-19).
+    pub snapshot_after_blocks: u64,
 }
 
 impl Default for Storage {
     fn default() -> Self {
         Self {
             snapshot_every_blocks: 1_000,
+            snapshot_after_blocks: polity_replica::Config::default().snapshot_after,
         }
     }
 }
@@ -271,6 +274,9 @@ impl NodeConfig {
              # A snapshot of the ledger is taken at the end of each epoch, and every so many blocks; a\n\
              # restart replays what follows.\n\
              snapshot_every_blocks = {snapshot}\n\
+             # A node that is so many blocks behind fetches a snapshot of others instead of the blocks; it\n\
+             # does not hold these blocks then.\n\
+             snapshot_after_blocks = {snapshot_after}\n\
              \n\
              [consensus]\n\
              # How long the first leader of a height has, in milliseconds.\n\
@@ -298,6 +304,7 @@ impl NodeConfig {
             connections = self.api.connections_max,
             streams = self.api.streams_max,
             snapshot = self.storage.snapshot_every_blocks,
+            snapshot_after = self.storage.snapshot_after_blocks,
             base = self.consensus.timeout_base_ms,
             max = self.consensus.timeout_max_ms,
             pool_count = self.pool.transactions_max,
@@ -410,6 +417,11 @@ impl NodeConfig {
                 "must be from 1 to 10000000",
             ),
             (
+                self.storage.snapshot_after_blocks >= 1,
+                "storage.snapshot_after_blocks",
+                "must be at least 1",
+            ),
+            (
                 (1..=hour).contains(&self.consensus.timeout_base_ms),
                 "consensus.timeout_base_ms",
                 "must be from 1 to 3600000",
@@ -469,6 +481,7 @@ impl NodeConfig {
                 per_account_max: self.pool.per_account_max,
             },
             gather: Duration::from_millis(self.pool.gather_ms),
+            snapshot_after: self.storage.snapshot_after_blocks,
             ..polity_replica::Config::default()
         }
     }
@@ -578,6 +591,11 @@ mod tests {
         "snapshot_every_blocks = 1000",
         "snapshot_every_blocks = 0",
         "`storage.snapshot_every_blocks`"
+    )]
+    #[case::snapshot_after(
+        "snapshot_after_blocks = 1000",
+        "snapshot_after_blocks = 0",
+        "`storage.snapshot_after_blocks`"
     )]
     #[case::base(
         "timeout_base_ms = 1000",

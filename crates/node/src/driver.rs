@@ -20,7 +20,8 @@ use crate::transport::{Lane, Transport};
 use polity_consensus::fbpbft::{Halt, Header, TransactionBytes, VoteCertificate};
 use polity_crypto::Verified;
 use polity_ledger::{SignedTransaction, TransactionId};
-use polity_replica::{Admission, Effect, Frame, Input, Refusal};
+use polity_replica::sync::SyncRecord;
+use polity_replica::{Admission, Effect, Frame, Input, Record, Refusal};
 use polity_types::{ReplicaId, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -125,7 +126,7 @@ pub struct Driver<F> {
     pub archive: Archive,
     /// What is counted.
     pub meters: Arc<Meters>,
-    /// Header and certificate of the last block.
+    /// Header and certificate of the last block, unless a snapshot took the place of later ones.
     pub last: Option<(Header, VoteCertificate)>,
     /// A snapshot is taken every so many blocks.
     pub snapshot_every: u64,
@@ -320,7 +321,8 @@ impl<F: FileLayer> Driver<F> {
                 snapshot,
             } = released;
             match effect {
-                // The host keeps records to itself.
+                // The host keeps all other records to itself.
+                Effect::Persist(Record::Sync(record)) => self.follow_sync(record)?,
                 Effect::Persist(_) => {}
                 Effect::Send { to, frame } => self.send(Some(to), frame),
                 Effect::Broadcast(frame) => self.send(None, frame),
@@ -367,12 +369,33 @@ impl<F: FileLayer> Driver<F> {
                     count_max,
                     bytes_max,
                 } => {
-                    let request = Request {
+                    let request = Request::Blocks {
                         from,
                         count_max,
                         bytes_max,
                     };
                     self.archive.serve(to, request);
+                }
+                Effect::ServeSync { to, request } => {
+                    self.archive.serve(to, Request::Sync(request));
+                }
+                Effect::Installed(installed) => {
+                    let height = installed.meta.height;
+                    tracing::info!(
+                        %height,
+                        state_root = %installed.meta.ledger_root,
+                        "sync: the snapshot is installed; the blocks before it are not held here"
+                    );
+                    self.meters.syncs_installed.add(1);
+                    has_committed = true;
+                    self.last = None;
+                    self.archive.put(Task::Installed(height))?;
+                    if let Some(snapshot) = snapshot {
+                        self.archive.put(Task::Snapshot {
+                            snapshot,
+                            ends_epoch: true,
+                        })?;
+                    }
                 }
                 Effect::Report(evidence) => {
                     let chain = self.host.replica().chain();
@@ -409,6 +432,30 @@ impl<F: FileLayer> Driver<F> {
                 snapshot: Box::new(snapshot),
                 ends_epoch: false,
             })?;
+        }
+        Ok(())
+    }
+
+    /// Tells log, counters and index of a sync. The record is durable.
+    fn follow_sync(&mut self, record: SyncRecord) -> Result<(), DriverError> {
+        match record {
+            SyncRecord::Epoch(end) => {
+                tracing::debug!(epoch = %end.last.header.epoch, "sync: the end of an epoch holds");
+                self.archive.put(Task::EpochEnd(end))?;
+            }
+            SyncRecord::Started(target) => {
+                let from: Vec<String> = target.vouched.iter().map(ToString::to_string).collect();
+                tracing::info!(
+                    height = %target.meta.height,
+                    chunks = target.chunks,
+                    from = from.join(","),
+                    "sync: this node is far behind and fetches a snapshot"
+                );
+                self.meters.syncs_started.add(1);
+            }
+            SyncRecord::Chunk(_) => self.meters.sync_chunks.add(1),
+            // What it means comes with its effect.
+            SyncRecord::Installed { .. } => {}
         }
         Ok(())
     }
@@ -474,7 +521,7 @@ pub fn lane(frame: &Frame) -> Lane {
 fn split(frame: Frame) -> Vec<Frame> {
     let transactions = match frame {
         Frame::Transactions(transactions) => transactions,
-        other @ Frame::Consensus(_) => return vec![other],
+        other @ (Frame::Consensus(_) | Frame::Sync(_)) => return vec![other],
     };
     let mut frames = Vec::new();
     let mut current: Vec<TransactionBytes> = Vec::new();
@@ -529,7 +576,9 @@ mod tests {
             assert!(frame.encode().len() <= limits.lanes[lane as usize].frame_bytes_max);
             match frame {
                 Frame::Transactions(part) => seen.extend(part),
-                Frame::Consensus(_) => panic!("transactions became something else"),
+                Frame::Consensus(_) | Frame::Sync(_) => {
+                    panic!("transactions became something else")
+                }
             }
         }
         assert_eq!(seen, transactions);

@@ -73,7 +73,8 @@ impl Hub {
         self.tell(committed, size(committed));
     }
 
-    /// Ends every stream, as at the end of the node. What waits in it can still be read.
+    /// Ends every stream, as at the end of the node or where blocks are passed over. What waits in it can
+    /// still be read.
     pub fn close(&self) {
         for listener in self.lock().drain(..) {
             if let Some(queue) = listener.upgrade() {

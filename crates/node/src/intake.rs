@@ -42,27 +42,28 @@ impl Intake {
             match event {
                 Event::Frame { from, lane, bytes } => {
                     let limit = self.limits.lanes[lane as usize].frame_bytes_max;
-                    match Frame::decode(&bytes, limit) {
-                        Ok(Frame::Consensus(message)) => {
-                            let cost = u32::try_from(bytes.len() + OVERHEAD).unwrap_or(u32::MAX);
-                            let permit =
-                                Arc::clone(&budget).acquire_many_owned(cost.min(WAITING_MAX));
-                            let fact = Command::Fact {
-                                input: Input::Received { from, message },
-                                // The semaphore is never closed.
-                                budget: runtime.block_on(permit).ok(),
-                            };
-                            if self.commands.blocking_send(fact).is_err() {
-                                return;
-                            }
-                        }
+                    let input = match Frame::decode(&bytes, limit) {
+                        Ok(Frame::Consensus(message)) => Input::Received { from, message },
+                        Ok(Frame::Sync(message)) => Input::Sync { from, message },
                         Ok(Frame::Transactions(transactions)) => {
                             self.admission.from_member(from, transactions);
+                            continue;
                         }
                         Err(error) => {
                             self.meters.malformed_frames.add(1);
                             tracing::debug!(peer = %from, lane = lane.name(), %error, "frame dropped");
+                            continue;
                         }
+                    };
+                    let cost = u32::try_from(bytes.len() + OVERHEAD).unwrap_or(u32::MAX);
+                    let permit = Arc::clone(&budget).acquire_many_owned(cost.min(WAITING_MAX));
+                    let fact = Command::Fact {
+                        input,
+                        // The semaphore is never closed.
+                        budget: runtime.block_on(permit).ok(),
+                    };
+                    if self.commands.blocking_send(fact).is_err() {
+                        return;
                     }
                 }
                 Event::Connected { peer } => {

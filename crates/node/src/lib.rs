@@ -64,6 +64,7 @@ pub mod roster;
 mod scratch;
 pub mod serve;
 mod soak;
+pub mod source;
 pub mod store;
 pub mod table;
 pub mod transport;

@@ -40,6 +40,12 @@ pub struct Meters {
     pub flush_us: Meter,
     /// Snapshots taken.
     pub snapshots: Meter,
+    /// Snapshots of others that this node began to fetch.
+    pub syncs_started: Meter,
+    /// Chunks of them that it has.
+    pub sync_chunks: Meter,
+    /// Snapshots of others that took the place of blocks.
+    pub syncs_installed: Meter,
     /// Pieces of evidence reported.
     pub evidence: Meter,
     /// Frames of members that could not be decoded.

@@ -5,9 +5,11 @@
 
 use crate::archive::{ArchiveError, Blocks};
 use crate::driver::lane;
+use crate::source::Source;
 use crate::transport::Transport;
 use polity_consensus::fbpbft::Message;
 use polity_replica::Frame;
+use polity_replica::sync::{SyncMessage, SyncRequest, answer};
 use polity_types::{Height, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,15 +17,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Requests of one member that wait, at most; further ones are dropped, and asked again.
 pub const REQUESTS_PER_PEER_MAX: usize = 4;
 
-/// Decided blocks that a member asks for.
+/// What a member asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// First height.
-    pub from: Height,
-    /// Blocks at most.
-    pub count_max: u64,
-    /// Bytes at most; one block is always sent.
-    pub bytes_max: usize,
+pub enum Request {
+    /// Decided blocks.
+    Blocks {
+        /// First height.
+        from: Height,
+        /// Blocks at most.
+        count_max: u64,
+        /// Bytes at most; one block is always sent.
+        bytes_max: usize,
+    },
+    /// Ends of epochs, or a chunk of a snapshot (FB-19).
+    Sync(SyncRequest),
 }
 
 /// What waits to be answered. Who asks has proven to be a member, so their number is bounded.
@@ -98,29 +105,49 @@ impl Requests {
 
 /// Answers until the end of the requests.
 pub fn run(blocks: &Blocks, transport: &Transport, requests: &Requests) {
+    let source = Source::new(blocks);
     while let Some((to, request)) = requests.next() {
-        if let Err(error) = answer(blocks, transport, to, &request) {
-            tracing::warn!(peer = %to, height = %request.from, %error, "cannot serve blocks");
+        match request {
+            Request::Blocks {
+                from,
+                count_max,
+                bytes_max,
+            } => {
+                let most = (count_max, bytes_max);
+                if let Err(error) = send_blocks(blocks, transport, to, from, most) {
+                    tracing::warn!(peer = %to, height = %from, %error, "cannot serve blocks");
+                }
+            }
+            Request::Sync(request) => {
+                let answer = SyncMessage::Answer(answer(request, &source));
+                let frame = Frame::Sync(answer);
+                let bytes = frame.encode();
+                if let Err(error) = transport.send(to, lane(&frame), bytes.into()) {
+                    tracing::warn!(peer = %to, %error, "a part of a snapshot cannot be sent");
+                }
+            }
         }
     }
 }
 
-fn answer(
+/// Sends blocks from a height on; at most so many, and so many bytes.
+fn send_blocks(
     blocks: &Blocks,
     transport: &Transport,
     to: ReplicaId,
-    request: &Request,
+    from: Height,
+    (count_max, bytes_max): (u64, usize),
 ) -> Result<(), ArchiveError> {
-    let mut height = request.from;
+    let mut height = from;
     let mut bytes_sent = 0;
-    for _ in 0..request.count_max {
+    for _ in 0..count_max {
         let Some(decided) = blocks.get(height)? else {
             break;
         };
         let frame = Frame::Consensus(Message::Decided(decided));
         let bytes = frame.encode();
         // One block is always sent, so that nobody waits for ever behind a large one.
-        if bytes_sent > 0 && bytes_sent + bytes.len() > request.bytes_max {
+        if bytes_sent > 0 && bytes_sent + bytes.len() > bytes_max {
             break;
         }
         bytes_sent += bytes.len();
@@ -136,14 +163,13 @@ fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polity_types::Epoch;
     use std::sync::Arc;
 
     fn request(from: u64) -> Request {
-        Request {
-            from: Height::new(from),
-            count_max: 1,
-            bytes_max: 1,
-        }
+        Request::Sync(SyncRequest::Epochs {
+            from: Epoch::new(from),
+        })
     }
 
     fn put(requests: &Requests, peer: u32, from: u64) -> bool {
@@ -151,8 +177,10 @@ mod tests {
     }
 
     fn take(requests: &Requests) -> (u32, u64) {
-        let (peer, request) = requests.next().unwrap();
-        (peer.get(), request.from.get())
+        match requests.next() {
+            Some((peer, Request::Sync(SyncRequest::Epochs { from }))) => (peer.get(), from.get()),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use polity_consensus::committee::CommitteeTable;
 use polity_consensus::fbpbft::{Header, VoteCertificate};
 use polity_consensus::light::EpochEnd;
-use polity_crypto::Sha256Digest;
+use polity_crypto::{Sha256Digest, Signer, Verifier};
 use polity_ledger::{
     AccountView, Address, LockId, LockState, LockView, Outcome, Receipt, Rejection, Supply,
     TransactionId,
 };
 use polity_replica::proof::{FinalityProof, TransactionProof};
-use polity_replica::{Committed, GenesisMember};
+use polity_replica::{Committed, GenesisMember, Replica};
 use polity_types::{Amount, ChainId, Epoch, Height, ReplicaId, Time, View, Weight};
 use serde::{Deserialize, Serialize};
 
@@ -65,10 +65,42 @@ pub struct Status {
     pub validity_horizon: u64,
     /// Bytes of the journal.
     pub journal_bytes: u64,
+    /// The snapshot that the node is fetching because it is far behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syncing: Option<Syncing>,
     /// Whether the node can decide something with those it can reach.
     pub ready: bool,
     /// The other members: of the present epoch, of the one before and of the next one.
     pub peers: Vec<Peer>,
+}
+
+/// A snapshot that a node fetches because it is far behind (FB-19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syncing {
+    /// The state after this block.
+    pub height: Height,
+    /// Chunks that are here.
+    pub chunks: u32,
+    /// Chunks that there are.
+    pub chunks_total: u32,
+    /// Members that offered it.
+    pub offered_by: Vec<ReplicaId>,
+    /// Members that are not asked any more, because what they sent was wrong.
+    pub excluded: Vec<ReplicaId>,
+}
+
+impl Syncing {
+    /// What a replica fetches, if it does.
+    pub fn of<S: Signer, V: Verifier + Clone>(replica: &Replica<S, V>) -> Option<Self> {
+        let (target, chunks) = replica.sync_progress()?;
+        Some(Self {
+            height: target.meta.height,
+            chunks,
+            chunks_total: target.chunks,
+            offered_by: target.vouched.clone(),
+            excluded: replica.sync_excluded().collect(),
+        })
+    }
 }
 
 /// `GET /v1/committee`

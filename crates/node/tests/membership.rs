@@ -2,26 +2,23 @@
 
 mod common;
 
-use common::{Scratch, plan, program, signed, start, transfer};
+use common::{
+    PATIENCE, Scratch, advance_to, done, plan, polity, start, status, text, wait_caught_up,
+    wait_signs,
+};
 use polity::audit::audit;
 use polity::cluster::Cluster;
 use polity::config::{FILE_NAME, NodeConfig};
 use polity::view::{Block, Committee, Epochs, Status};
-use polity::wallet::{submit, wait_final};
 use polity_types::{Epoch, ReplicaId};
 use serde_json::Value;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
 
 /// Heights of one epoch.
 const EPOCH: u64 = 12;
-
-/// Generous: a loaded machine may take its time, a correct one does not.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 fn federation(directory: &Path) -> Cluster {
     let mut plan = plan(&MEMBERS);
@@ -29,48 +26,8 @@ fn federation(directory: &Path) -> Cluster {
     start(directory, plan)
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn polity(arguments: &[&str]) -> Output {
-    Command::new(program())
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-/// The one object that a command printed, which has to have worked.
-fn done(arguments: &[&str]) -> Value {
-    let output = polity(&[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn status(cluster: &Cluster, index: usize) -> Status {
-    cluster.client(index).get("/v1/status").unwrap()
-}
-
 fn committee(cluster: &Cluster, index: usize) -> Committee {
     cluster.client(index).get("/v1/committee").unwrap()
-}
-
-/// Decides small payments until a node has reached a height.
-fn advance_to(cluster: &mut Cluster, index: usize, height: u64) {
-    let until = Instant::now() + PATIENCE;
-    while status(cluster, index).height.get() < height {
-        assert!(Instant::now() < until, "height {height}");
-        cluster.check_alive().unwrap();
-        let paid = signed(
-            cluster,
-            "alice@thor",
-            transfer("alice@thor", "bob@sprout", 1),
-        );
-        submit(&mut cluster.client(index), &paid).unwrap();
-        let found = wait_final(&mut cluster.client(index), paid.id(), PATIENCE).unwrap();
-        assert!(found.unwrap().receipt.unwrap().applied);
-    }
 }
 
 /// A node votes on the next height if that is `from` or above, and not below.
@@ -81,32 +38,6 @@ fn assert_votes_from(cluster: &Cluster, index: usize, from: u64) {
         status.height.next().get() >= from,
         "{status:?}"
     );
-}
-
-/// Waits until a node has the height of another one.
-fn wait_caught_up(cluster: &mut Cluster, index: usize, with: usize) {
-    let height = status(cluster, with).height;
-    let mut client = cluster.client(index);
-    cluster
-        .wait_for("a node that catches up", PATIENCE, |_| {
-            let status: Status = client.get("/v1/status")?;
-            Ok((status.height >= height).then_some(()))
-        })
-        .unwrap();
-}
-
-/// Decides blocks until a COMMIT of this member is in a certificate.
-fn wait_signs(cluster: &mut Cluster, index: usize, member: u32) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let height = status(cluster, index).height.get();
-        advance_to(cluster, index, height + 1);
-        let block: Block = cluster.client(index).get("/v1/blocks/latest").unwrap();
-        if block.signers.contains(&ReplicaId::new(member)) {
-            return;
-        }
-        assert!(Instant::now() < until, "{member} signs nothing: {block:?}");
-    }
 }
 
 /// Adds the line of a member's address to every other node's configuration.

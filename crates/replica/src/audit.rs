@@ -5,10 +5,12 @@ use crate::executor::{Executor, application_root};
 use crate::genesis::{Genesis, GenesisError, Purpose};
 use crate::input::Committed;
 use crate::replica::tip_after;
+use crate::restore::{SnapshotMeta, land};
 use alloc::sync::Arc;
 use polity_consensus::fbpbft::{BodyError, Chain, Decided, SealedBlock, Tip};
+use polity_consensus::light::{DecidedHeader, EpochEnd, LightClient, LightError};
 use polity_crypto::{Checker, Sha256Digest, Verified, Verifier};
-use polity_ledger::{BlockError, InvariantError, Ledger};
+use polity_ledger::{BlockError, InvariantError, Ledger, Restore, SnapshotError};
 use polity_types::{Height, Seed};
 
 /// Why a chain does not hold.
@@ -67,6 +69,27 @@ pub enum AuditError {
         named: Sha256Digest,
         /// Root computed here.
         computed: Sha256Digest,
+    },
+    /// What hands over to a later epoch does not hold.
+    #[error("the end of an epoch at height {height}: {source}")]
+    EpochEnd {
+        /// Height of its last block.
+        height: Height,
+        /// What is wrong.
+        source: LightError,
+    },
+    /// A snapshot is not the state after the last block of an epoch to which the ends before it lead.
+    #[error(
+        "the snapshot after block {0} is not that of a block that ends an epoch and is decided"
+    )]
+    Unfit(Height),
+    /// A snapshot does not hold.
+    #[error("the snapshot after block {height}: {source}")]
+    Snapshot {
+        /// Its height.
+        height: Height,
+        /// What is wrong.
+        source: SnapshotError,
     },
     /// The ledger breaks one of its invariants.
     #[error("after block {height}: {source}")]
@@ -166,6 +189,69 @@ impl<V: Verifier> Auditor<V> {
             .schedule(&mut self.chain, self.checker.verifier());
         self.tip = tip_after(&committed);
         Ok(committed)
+    }
+
+    /// Jumps over blocks to the state after a later one (FB-19): the last block of an epoch, to which
+    /// `ends` lead from here. The next block has to name this state, as it has to after any other block;
+    /// before it comes, the state is no more than a claim. With an error nothing has changed.
+    pub fn install<'a>(
+        &mut self,
+        genesis: &Genesis,
+        meta: &SnapshotMeta,
+        ends: &[EpochEnd],
+        chunks: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), AuditError> {
+        let height = meta.height;
+        let unfit = AuditError::Unfit(height);
+        let mut last = None;
+        let next = self.height().next();
+        let (epoch, table) = (self.chain.epoch(next), Arc::clone(self.chain.table(next)));
+        let time = self.tip.parent.timestamp;
+        let mut light = LightClient::from_trusted(&self.chain, epoch, table, time);
+        for end in ends {
+            let at = end.last.header.height;
+            // Blocks may have led farther than ends that were fetched before them.
+            if at <= self.height() || at > height {
+                continue;
+            }
+            light
+                .advance(end, &mut self.checker)
+                .map_err(|source| AuditError::EpochEnd { height: at, source })?;
+            last = Some(&end.last);
+        }
+        let is_of_end = |last: &&DecidedHeader| {
+            last.header.height == height
+                && last.header.digest() == meta.digest
+                && last.header.timestamp == meta.timestamp
+                && last.header.application_root == meta.header_application
+                && meta.certificate.as_ref() == Some(&last.certificate)
+        };
+        if last.filter(is_of_end).is_none() {
+            return Err(unfit);
+        }
+        let wrong = |source| AuditError::Snapshot { height, source };
+        let seed = Seed::from_number(0);
+        let id = self.chain.id();
+        let mut restore =
+            Restore::new(&genesis.ledger, id, height, meta.ledger_root, seed).map_err(wrong)?;
+        for chunk in chunks {
+            restore.push(chunk).map_err(wrong)?;
+        }
+        let ledger = restore.finish().map_err(wrong)?;
+        ledger
+            .audit()
+            .map_err(|source| AuditError::Invariant { height, source })?;
+        let verifier = self.checker.verifier();
+        let landing = land(genesis, &self.chain, verifier, ledger, meta.clone()).map_err(wrong)?;
+        // The committee in the state is the one that the ends lead to.
+        let trusted = light.chain().table(height.next()).digest();
+        if landing.chain.table(height.next()).digest() != trusted {
+            return Err(unfit);
+        }
+        self.tip = landing.tip;
+        self.chain = landing.chain;
+        self.executor = landing.executor;
+        Ok(())
     }
 
     fn check_header(&self, decided: &Decided) -> Result<(), AuditError> {

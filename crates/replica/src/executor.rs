@@ -219,6 +219,7 @@ impl Executor {
         // FB-17: what this block itself decides waits for the epoch after the next.
         let is_last = chain.is_epoch_end(height);
         let next = is_last.then(|| self.next_members(verifier));
+        let next_committee = is_last.then(|| Arc::clone(chain.table(height.next())));
         let transactions: Vec<&Verified<SignedTransaction>> =
             transactions.iter().map(|shared| &**shared).collect();
         let applied = self
@@ -246,7 +247,7 @@ impl Executor {
             receipts: applied.receipts.into(),
             expired: applied.expired,
             ledger_root,
-            next_committee: is_last.then(|| Arc::clone(chain.table(height.next()))),
+            next_committee,
             block,
             certificate,
         })

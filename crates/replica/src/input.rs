@@ -1,6 +1,8 @@
 //! What can happen to a replica, and what it can ask for.
 
 use crate::pool::Refusal;
+use crate::restore::SnapshotMeta;
+use crate::sync::{SyncMessage, SyncRecord, SyncRequest};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_consensus::committee::CommitteeTable;
@@ -21,6 +23,8 @@ pub enum Frame {
     Consensus(fbpbft::Message),
     /// Transactions for the pool.
     Transactions(Vec<TransactionBytes>),
+    /// Snapshots for those far behind (FB-19).
+    Sync(SyncMessage),
 }
 
 /// How urgent a frame is. Bulk must never wait in front of votes.
@@ -52,6 +56,7 @@ impl Frame {
         use fbpbft::Message;
         match self {
             Self::Transactions(_) => Lane::Transactions,
+            Self::Sync(_) => Lane::Sync,
             Self::Consensus(message) => match message {
                 Message::Vote(_)
                 | Message::ViewChange(_)
@@ -87,6 +92,13 @@ pub enum Input {
     /// A client of this replica submits transactions whose signatures hold. Each is answered with
     /// [`Effect::Answer`].
     Submitted(Vec<Verified<SignedTransaction>>),
+    /// A message about snapshots came over the authenticated link of `from`.
+    Sync {
+        /// The link.
+        from: ReplicaId,
+        /// The message.
+        message: SyncMessage,
+    },
 }
 
 /// One line of a replica's journal.
@@ -96,6 +108,8 @@ pub enum Record {
     Consensus(fbpbft::Record),
     /// A transaction that this replica promised its client to keep.
     Pooled(TransactionBytes),
+    /// A snapshot that is fetched, and that it counts (FB-19).
+    Sync(SyncRecord),
 }
 
 /// What became of a submitted transaction.
@@ -126,23 +140,37 @@ pub struct Committed {
     pub roots: fbpbft::Roots,
     /// State root of the ledger afterwards.
     pub ledger_root: Sha256Digest,
-    /// Who votes from the next height on, if the block ends its epoch (FB-17).
+    /// Who votes in the next epoch, if this block is the last of its epoch.
     pub next_committee: Option<Arc<CommitteeTable>>,
 }
 
 impl Committed {
-    /// What hands the trust of a light client over to the next committee, if the block ends its epoch
-    /// (FB-18).
+    /// The header with its certificate, for proofs and for [`Offer`](crate::sync::Offer)s.
+    pub fn decided_header(&self) -> DecidedHeader {
+        DecidedHeader {
+            header: self.block.header().clone(),
+            certificate: self.certificate.clone(),
+        }
+    }
+
+    /// The end of an epoch, if this block is the last of one: keep it for those who are behind.
     pub fn epoch_end(&self) -> Option<EpochEnd> {
-        let next = self.next_committee.as_ref()?;
+        let table = self.next_committee.as_ref()?;
         Some(EpochEnd {
-            last: DecidedHeader {
-                header: self.block.header().clone(),
-                certificate: self.certificate.clone(),
-            },
-            next: next.rows().to_vec(),
+            last: self.decided_header(),
+            next: table.rows().to_vec(),
         })
     }
+}
+
+/// A snapshot replaced the state of the replica (FB-19).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// What the replica goes on from.
+    pub meta: SnapshotMeta,
+    /// Transactions that waited here and that one of the blocks passed over holds: tell who waits.
+    /// Whatever else was promised and can still be decided goes on waiting.
+    pub receipts: Vec<Receipt>,
 }
 
 /// A request to the host. Nothing behind a [`Persist`](Self::Persist) may leave before that record
@@ -182,6 +210,16 @@ pub enum Effect {
         /// Bytes at most; one block is always sent.
         bytes_max: usize,
     },
+    /// Send what [`sync::answer`](crate::sync::answer) finds in the store to `to`, as
+    /// [`Frame::Sync`].
+    ServeSync {
+        /// Who asked.
+        to: ReplicaId,
+        /// What for.
+        request: SyncRequest,
+    },
+    /// The state is that after a later block, without the blocks before it: go on from there.
+    Installed(Installed),
     /// Somebody provably broke the rules.
     Report(Evidence),
     /// This replica must not go on.

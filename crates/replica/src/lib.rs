@@ -27,6 +27,7 @@ extern crate alloc;
 
 mod admit;
 mod audit;
+mod catch_up;
 mod executor;
 mod genesis;
 mod input;
@@ -35,6 +36,7 @@ mod pool;
 pub mod proof;
 mod replica;
 mod restore;
+pub mod sync;
 
 pub use admit::{AdmitError, admit};
 pub use audit::{AuditError, Auditor};
@@ -42,11 +44,11 @@ pub use executor::application_root;
 pub use genesis::{
     ConsensusRules, Genesis, GenesisError, GenesisMember, Purpose, TierFloors, transaction_id,
 };
-pub use input::{Admission, Committed, Effect, Frame, Input, Lane, Record};
+pub use input::{Admission, Committed, Effect, Frame, Input, Installed, Lane, Record};
 pub use membership::MemberChange;
 pub use pool::{Pool, PoolConfig, Refusal};
 pub use replica::{Config, Replica, StartError};
-pub use restore::{RestoreError, Restorer, Snapshot, SnapshotMeta};
+pub use restore::{Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -6,7 +6,9 @@ use crate::genesis::{Genesis, GenesisError, GenesisMember, Purpose};
 use crate::input::{Admission, Committed, Effect, Frame, Input, Record};
 use crate::pool::{Pool, PoolConfig, Principal, Refusal, Standing};
 use crate::restore::{Snapshot, SnapshotMeta};
+use crate::sync::{SyncError, Syncer, Walk};
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use polity_consensus::fbpbft::{
@@ -31,6 +33,8 @@ pub struct Config {
     pub gather: Duration,
     /// Transactions in one frame, at most.
     pub gather_max: usize,
+    /// A replica that is so many heights behind takes a snapshot instead of the blocks (FB-19).
+    pub snapshot_after: u64,
 }
 
 impl Default for Config {
@@ -41,6 +45,7 @@ impl Default for Config {
             forward_after: Duration::from_millis(500),
             gather: Duration::from_millis(1),
             gather_max: 256,
+            snapshot_after: 1_000,
         }
     }
 }
@@ -61,7 +66,7 @@ pub enum StartError {
 
 /// The open question of consensus for a block.
 #[derive(Clone, Debug)]
-struct Request {
+pub(crate) struct Request {
     height: Height,
     view: View,
     is_due: bool,
@@ -71,24 +76,27 @@ struct Request {
 /// Consensus, ledger and pool as one machine. See the [crate documentation](crate).
 #[derive(Debug)]
 pub struct Replica<S, V> {
-    config: Config,
-    engine: Engine<S, V>,
-    executor: Executor,
-    pool: Pool,
+    pub(crate) config: Config,
+    pub(crate) engine: Engine<S, V>,
+    pub(crate) executor: Executor,
+    pub(crate) pool: Pool,
+    pub(crate) syncer: Syncer,
+    /// Answers about snapshots that were of no use: the last one, and their number.
+    pub(crate) sync_refused: (Option<SyncError>, u64),
     /// Verifies the transactions of blocks that the pool has not verified.
-    checker: Checker<V>,
+    pub(crate) checker: Checker<V>,
     /// Consensus wants a block, and nothing was there to put into it.
-    request: Option<Request>,
+    pub(crate) request: Option<Request>,
     /// Blocks of the current height with their verified transactions; a few at most.
-    verified: VecDeque<(SealedBlock, Vec<Shared>)>,
-    is_work_pending: bool,
+    pub(crate) verified: VecDeque<(SealedBlock, Vec<Shared>)>,
+    pub(crate) is_work_pending: bool,
     /// When the oldest of what was sent to all members is sent again, if no block comes before.
-    repeat_at: Option<Time>,
+    pub(crate) repeat_at: Option<Time>,
     /// Height and view at which the pool was searched last for what cannot be used any more.
     pruned: (Height, View),
-    tip: Tip,
+    pub(crate) tip: Tip,
     /// The header of the last block names this state root.
-    tip_application: Sha256Digest,
+    pub(crate) tip_application: Sha256Digest,
     evidence_seen: u64,
     /// The parked transaction that was looked at last.
     unparked: Option<TransactionId>,
@@ -150,8 +158,8 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         let chain = executor
             .chain_here(&chain, &verifier)
             .map_err(GenesisError::from)?;
+        let walk = Walk::new(&chain, Height::ZERO);
         Self::assemble(
-            genesis,
             config,
             keys,
             verifier,
@@ -162,12 +170,12 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
                 tip_application: root,
                 records: Vec::new(),
                 pooled: Vec::new(),
+                syncer: Syncer::new(Arc::new(genesis.clone()), index_seed, walk, None),
             },
         )
     }
 
     pub(crate) fn assemble(
-        genesis: &Genesis,
         config: Config,
         keys: Keyring<S>,
         verifier: V,
@@ -175,7 +183,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     ) -> Result<Self, StartError> {
         check_config(&config)?;
         let machine = Machine::restore(
-            genesis.consensus_config(&config.consensus),
+            (start.syncer.genesis()).consensus_config(&config.consensus),
             start.chain,
             keys,
             verifier.clone(),
@@ -188,6 +196,8 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
             engine: Engine::new(machine),
             executor: start.executor,
             pool: Pool::new(config.pool.clone()),
+            syncer: start.syncer,
+            sync_refused: (None, 0),
             config,
             request: None,
             verified: VecDeque::new(),
@@ -304,7 +314,12 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     }
 
     /// Carries the requests of consensus out, as far as they concern the application.
-    fn pump(&mut self, now: Time, effects: Effects<fbpbft::Effect>, out: &mut Effects<Effect>) {
+    pub(crate) fn pump(
+        &mut self,
+        now: Time,
+        effects: Effects<fbpbft::Effect>,
+        out: &mut Effects<Effect>,
+    ) {
         let mut queue: VecDeque<fbpbft::Effect> = effects.into_iter().collect();
         while let Some(effect) = queue.pop_front() {
             let answer = self.carry_out(now, effect, out);
@@ -702,7 +717,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     }
 
     /// Tells consensus when there is something to decide, and answers its open question.
-    fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
+    pub(crate) fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
         self.prune();
         let has_due_lock = self
             .executor
@@ -747,8 +762,10 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
                 transactions,
             } => self.on_gossiped(now, transactions),
             Input::Submitted(transactions) => self.on_submitted(now, transactions, &mut out),
+            Input::Sync { from, message } => self.on_sync(now, from, message, &mut out),
         }
         self.settle(now, &mut out);
+        self.catch_up(now, &mut out);
         out
     }
 
@@ -759,6 +776,7 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
         let effects = self.engine.tick(now);
         self.pump(now, effects, &mut out);
         self.settle(now, &mut out);
+        self.catch_up(now, &mut out);
         out
     }
 
@@ -772,6 +790,7 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
             Some(engine),
             self.pool.next_forward(),
             self.repeat_at,
+            self.syncer.deadline(),
             expiry,
         ]
         .into_iter()
@@ -817,6 +836,7 @@ pub(crate) struct Start {
     pub(crate) tip_application: Sha256Digest,
     pub(crate) records: Vec<fbpbft::Record>,
     pub(crate) pooled: Vec<Verified<SignedTransaction>>,
+    pub(crate) syncer: Syncer,
 }
 
 /// The tip after a block.
@@ -865,6 +885,7 @@ fn check_config(config: &Config) -> Result<(), fbpbft::ConfigError> {
             "gather_max",
             "from 1 to 4096",
         ),
+        (config.snapshot_after > 0, "snapshot_after", "above zero"),
     ];
     match rules.into_iter().find(|(is_met, ..)| !is_met) {
         Some((_, field, wanted)) => Err(fbpbft::ConfigError { field, wanted }),

@@ -5,6 +5,7 @@ use crate::executor::{Executor, application_root};
 use crate::genesis::{Genesis, GenesisError, Purpose};
 use crate::input::{Committed, Record};
 use crate::replica::{Config, EXPIRY_EVERY, Replica, Start, StartError, is_unrecorded, tip_after};
+use crate::sync::{Partial, SyncRecord, Syncer, Walk};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,6 +43,15 @@ pub struct Snapshot {
     pub chunks: Vec<Vec<u8>>,
 }
 
+/// What a record made of the state, so that the host can bring its index up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// A block was applied again.
+    Block(Committed),
+    /// A snapshot replaced the state: there are no blocks between the one before and this height.
+    Snapshot(SnapshotMeta),
+}
+
 /// Why a replica cannot continue from its journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
@@ -67,6 +77,9 @@ pub enum RestoreError {
         /// The height found.
         found: Height,
     },
+    /// The journal goes on from a snapshot that it does not hold.
+    #[error("the journal goes on from a snapshot of height {0} but does not hold all of it")]
+    MissingSnapshot(Height),
     /// A decided block does not fit the state before it.
     #[error("the decided block at height {0} does not fit the state before it")]
     Unfit(Height),
@@ -81,8 +94,9 @@ impl From<GenesisError> for RestoreError {
 /// Takes the records of a journal in, one after the other, and ends as a [`Replica`].
 #[derive(Debug)]
 pub struct Restorer<V> {
-    genesis: Genesis,
+    genesis: Arc<Genesis>,
     verifier: V,
+    index_seed: Seed,
     chain: Chain,
     executor: Executor,
     checker: Checker<V>,
@@ -97,6 +111,10 @@ pub struct Restorer<V> {
     pooled: BTreeMap<TransactionId, (u64, Verified<SignedTransaction>)>,
     /// Records of pooled transactions so far.
     pooled_count: u64,
+    /// The epochs whose ends were verified.
+    walk: Walk,
+    /// A snapshot that is not complete (FB-19).
+    partial: Option<Partial>,
 }
 
 impl<V: Verifier + Clone> Restorer<V> {
@@ -114,7 +132,17 @@ impl<V: Verifier + Clone> Restorer<V> {
         let root = application_root(&ledger.root());
         let tip = Tip::genesis(&chain, genesis.start, root);
         let executor = Executor::new(genesis, ledger);
-        Self::at(genesis, verifier, &chain, executor, tip, root)
+        // A genesis holds committees, or it would not be valid.
+        let chain = executor
+            .chain_here(&chain, &verifier)
+            .map_err(GenesisError::from)?;
+        let landing = Landing {
+            chain,
+            executor,
+            tip,
+            tip_application: root,
+        };
+        Ok(Self::at(genesis, verifier, index_seed, landing))
     }
 
     /// Starts from a snapshot of this replica's own store. Its certificate is not verified again;
@@ -139,45 +167,24 @@ impl<V: Verifier + Clone> Restorer<V> {
         for chunk in &snapshot.chunks {
             restore.push(chunk)?;
         }
-        let mut ledger = restore.finish()?;
-        let application = application_root(&ledger.root());
-        let tip = Tip {
-            parent: fbpbft::Parent {
-                height: meta.height,
-                digest: meta.digest,
-                timestamp: meta.timestamp,
-            },
-            certificate: meta.certificate,
-            roots: fbpbft::Roots {
-                height: meta.height,
-                application,
-                receipts: meta.receipts,
-            },
-            is_unrecorded: is_unrecorded(&meta.header_application, &application, &meta.receipts),
-        };
-        let executor =
-            Executor::of_snapshot(genesis, ledger).ok_or(SnapshotError::Contradiction)?;
-        let header_application = meta.header_application;
-        Self::at(genesis, verifier, &chain, executor, tip, header_application)
+        let landing = land(genesis, &chain, &verifier, restore.finish()?, meta)?;
+        Ok(Self::at(genesis, verifier, index_seed, landing))
     }
 
-    fn at(
-        genesis: &Genesis,
-        verifier: V,
-        chain: &Chain,
-        executor: Executor,
-        tip: Tip,
-        tip_application: Sha256Digest,
-    ) -> Result<Self, RestoreError> {
-        // A snapshot of this chain holds committees, or its root would be another one.
-        let chain = executor
-            .chain_here(chain, &verifier)
-            .map_err(|_| SnapshotError::Contradiction)?;
-        Ok(Self {
+    fn at(genesis: &Genesis, verifier: V, index_seed: Seed, landing: Landing) -> Self {
+        let Landing {
+            chain,
+            executor,
+            tip,
+            tip_application,
+        } = landing;
+        Self {
+            walk: Walk::new(&chain, tip.parent.height),
             executor,
             checker: Checker::new(verifier.clone(), 0),
-            genesis: genesis.clone(),
+            genesis: Arc::new(genesis.clone()),
             verifier,
+            index_seed,
             chain,
             tip,
             tip_application,
@@ -185,7 +192,8 @@ impl<V: Verifier + Clone> Restorer<V> {
             records: Vec::new(),
             pooled: BTreeMap::new(),
             pooled_count: 0,
-        })
+            partial: None,
+        }
     }
 
     /// The height of the last block taken in.
@@ -193,9 +201,9 @@ impl<V: Verifier + Clone> Restorer<V> {
         self.tip.parent.height
     }
 
-    /// Takes the next record in. Returns a block that was applied again, so that the host can
-    /// bring its index up to date. Records up to the snapshot's height are passed over.
-    pub fn record(&mut self, record: Record) -> Result<Option<Committed>, RestoreError> {
+    /// Takes the next record in. Returns what the host has to bring its index up to date with.
+    /// Records up to the snapshot's height are passed over.
+    pub fn record(&mut self, record: Record) -> Result<Option<Replayed>, RestoreError> {
         let record = match record {
             Record::Pooled(bytes) => {
                 if is_over(bytes.as_slice(), self.height()) {
@@ -216,6 +224,10 @@ impl<V: Verifier + Clone> Restorer<V> {
                 }
                 return Ok(None);
             }
+            Record::Sync(record) => {
+                let landed = self.sync(record)?;
+                return Ok(landed.map(Replayed::Snapshot));
+            }
             Record::Consensus(record) => record,
         };
         let expected = self.tip.parent.height.next();
@@ -229,7 +241,10 @@ impl<V: Verifier + Clone> Restorer<V> {
             });
         }
         match record {
-            fbpbft::Record::Decided(certificate) => self.decided(certificate).map(Some),
+            fbpbft::Record::Decided(certificate) => {
+                let committed = self.decided(certificate)?;
+                Ok(Some(Replayed::Block(committed)))
+            }
             other => {
                 if let fbpbft::Record::Block(block) = &other {
                     self.blocks.insert(block.header.digest(), block.clone());
@@ -238,6 +253,62 @@ impl<V: Verifier + Clone> Restorer<V> {
                 Ok(None)
             }
         }
+    }
+
+    /// FB-19: what is known of a snapshot, and that it counts.
+    fn sync(&mut self, record: SyncRecord) -> Result<Option<SnapshotMeta>, RestoreError> {
+        match record {
+            SyncRecord::Epoch(end) => {
+                // It was verified, and only saves asking for it again.
+                let _ = self.walk.remember(*end);
+            }
+            SyncRecord::Started(target) => {
+                let is_ahead = target.meta.height > self.height();
+                let (genesis, chain) = (&self.genesis.ledger, self.chain.id());
+                let partial =
+                    is_ahead.then(|| Partial::new(genesis, chain, *target, self.index_seed));
+                self.partial = partial.transpose()?;
+            }
+            SyncRecord::Chunk(chunk) => {
+                if let Some(partial) = &mut self.partial {
+                    partial.push(chunk.as_slice())?;
+                }
+            }
+            SyncRecord::Installed { height } if height > self.height() => {
+                let missing = RestoreError::MissingSnapshot(height);
+                let partial = self.partial.take().ok_or(missing.clone())?;
+                if partial.height() != height || !partial.is_complete() {
+                    return Err(missing);
+                }
+                let (ledger, target) = partial.finish()?;
+                return self.jump(ledger, target.meta).map(Some);
+            }
+            // Of a snapshot that the store's own is above of.
+            SyncRecord::Installed { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn jump(&mut self, ledger: Ledger, meta: SnapshotMeta) -> Result<SnapshotMeta, RestoreError> {
+        let landing = land(
+            &self.genesis,
+            &self.chain,
+            &self.verifier,
+            ledger,
+            meta.clone(),
+        )?;
+        self.chain = landing.chain;
+        self.executor = landing.executor;
+        self.tip = landing.tip;
+        self.tip_application = landing.tip_application;
+        self.blocks.clear();
+        self.records.clear();
+        let ledger = &self.executor.ledger;
+        self.pooled.retain(|id, (_, waiting)| {
+            ledger.receipt(id).is_none() && waiting.transaction().valid_until > meta.height
+        });
+        self.walk.follow(&self.chain, meta.height);
+        Ok(meta)
     }
 
     fn decided(&mut self, certificate: VoteCertificate) -> Result<Committed, RestoreError> {
@@ -285,6 +356,11 @@ impl<V: Verifier + Clone> Restorer<V> {
         self.tip_application = header_application;
         self.blocks.clear();
         self.records.clear();
+        self.walk.follow(&self.chain, height);
+        if (self.partial.as_ref()).is_some_and(|partial| partial.height() <= height) {
+            // Blocks were faster.
+            self.partial = None;
+        }
         Ok(committed)
     }
 
@@ -320,15 +396,55 @@ impl<V: Verifier + Clone> Restorer<V> {
             tip_application: self.tip_application,
             records: self.records,
             pooled: pooled.into_iter().map(|(_, waiting)| waiting).collect(),
+            syncer: Syncer::new(self.genesis, self.index_seed, self.walk, self.partial),
         };
-        Ok(Replica::assemble(
-            &self.genesis,
-            config,
-            keys,
-            self.verifier,
-            start,
-        )?)
+        Ok(Replica::assemble(config, keys, self.verifier, start)?)
     }
+}
+
+/// Where a replica goes on.
+pub(crate) struct Landing {
+    pub(crate) chain: Chain,
+    pub(crate) executor: Executor,
+    pub(crate) tip: Tip,
+    pub(crate) tip_application: Sha256Digest,
+}
+
+/// Everything that follows from a ledger with the root of a snapshot. `chain` may know other
+/// epochs.
+pub(crate) fn land<V: Verifier>(
+    genesis: &Genesis,
+    chain: &Chain,
+    verifier: &V,
+    mut ledger: Ledger,
+    meta: SnapshotMeta,
+) -> Result<Landing, SnapshotError> {
+    let application = application_root(&ledger.root());
+    let tip = Tip {
+        parent: fbpbft::Parent {
+            height: meta.height,
+            digest: meta.digest,
+            timestamp: meta.timestamp,
+        },
+        certificate: meta.certificate,
+        roots: fbpbft::Roots {
+            height: meta.height,
+            application,
+            receipts: meta.receipts,
+        },
+        is_unrecorded: is_unrecorded(&meta.header_application, &application, &meta.receipts),
+    };
+    // A snapshot of this chain holds committees, or its root would be another one.
+    let executor = Executor::of_snapshot(genesis, ledger).ok_or(SnapshotError::Contradiction)?;
+    let chain = executor
+        .chain_here(chain, verifier)
+        .map_err(|_| SnapshotError::Contradiction)?;
+    Ok(Landing {
+        chain,
+        executor,
+        tip,
+        tip_application: meta.header_application,
+    })
 }
 
 /// Whether no block above `height` may hold the transaction. What is no transaction is judged where

@@ -112,7 +112,7 @@ impl Kind {
     /// The kind of a frame.
     pub fn of(frame: &Frame) -> Self {
         let message = match frame {
-            Frame::Transactions(_) => return Self::Transactions,
+            Frame::Transactions(_) | Frame::Sync(_) => return Self::Transactions,
             Frame::Consensus(message) => message,
         };
         match message {
@@ -171,7 +171,7 @@ impl Packet<'_> {
 /// Height and view that a frame is about.
 pub(crate) fn position(frame: &Frame) -> (Height, View) {
     let message = match frame {
-        Frame::Transactions(_) => return (Height::ZERO, View::ZERO),
+        Frame::Transactions(_) | Frame::Sync(_) => return (Height::ZERO, View::ZERO),
         Frame::Consensus(message) => message,
     };
     match message {

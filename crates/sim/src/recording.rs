@@ -101,7 +101,7 @@ impl<S: Signer + Clone, V: Verifier + Clone> Basis<S, V> {
         for (index, bytes) in journal.iter().enumerate() {
             let record: Record = wire::decode(bytes, RECORD_BYTES_MAX)
                 .map_err(|error| BuildError::Record { index, error })?;
-            if let Some(committed) = restorer.record(record)? {
+            if let Some(polity_replica::Replayed::Block(committed)) = restorer.record(record)? {
                 applied(committed);
             }
         }
@@ -182,6 +182,10 @@ impl<V: Verifier + Clone> Door<V> {
                     let from = *from;
                     replica.handle(now, Input::Received { from, message })
                 }
+                Ok(Frame::Sync(message)) => {
+                    let from = *from;
+                    replica.handle(now, Input::Sync { from, message })
+                }
                 Ok(Frame::Transactions(encoded)) => {
                     let transactions = encoded
                         .iter()
@@ -259,6 +263,8 @@ impl EffectBytes {
                 bytes.extend(wire::encode(&committed.expired));
                 (5, 0, bytes)
             }
+            Effect::ServeSync { to, request } => (9, to.get(), wire::encode(request)),
+            Effect::Installed(installed) => (10, 0, wire::encode(&installed.meta)),
             Effect::ServeDecided {
                 to,
                 from,

@@ -1,9 +1,10 @@
 //! Intake and machine as one: what a host or a simulator drives.
 
+use super::chain::Chain;
 use super::effect::{Effect, Extent};
 use super::input::{Input as Fact, Payload, Roots};
 use super::intake::Intake;
-use super::machine::Machine;
+use super::machine::{Machine, Tip};
 use super::message::Message;
 use crate::committee::CommitteeTable;
 use crate::evidence::OffenceId;
@@ -44,6 +45,8 @@ pub enum EngineInput {
     WorkPending(bool),
     /// The application acted on this offence before, or will not act on it.
     Settled(OffenceId),
+    /// Whether decided blocks are not asked for, because a snapshot comes (FB-19).
+    FetchPaused(bool),
 }
 
 /// FB-PBFT behind its intake stage.
@@ -65,6 +68,12 @@ impl<S: Signer, V: Verifier> Engine<S, V> {
     /// The machine, to look at.
     pub fn machine(&self) -> &Machine<S, V> {
         &self.machine
+    }
+
+    /// Goes on after a later decided block; see [`Machine::jump`].
+    pub fn jump(&mut self, chain: Chain, tip: Tip) {
+        self.machine.jump(chain, tip);
+        self.intake = Intake::default();
     }
 
     /// The intake stage, to look at.
@@ -110,6 +119,7 @@ impl<S: Signer, V: Verifier> StateMachine for Engine<S, V> {
             ),
             EngineInput::Applied { roots, next } => self.run(now, [Fact::Applied { roots, next }]),
             EngineInput::Settled(id) => self.run(now, [Fact::Settled(id)]),
+            EngineInput::FetchPaused(is_paused) => self.run(now, [Fact::FetchPaused(is_paused)]),
             EngineInput::WorkPending(is_pending) => self.run(now, [Fact::WorkPending(is_pending)]),
         }
     }

@@ -45,6 +45,9 @@ pub enum Input {
     WorkPending(bool),
     /// The application acted on this offence before, or will not act on it: it needs no block.
     Settled(OffenceId),
+    /// Whether the application gets its state from elsewhere, so that decided blocks are not asked
+    /// for meanwhile (FB-19).
+    FetchPaused(bool),
 }
 
 /// Content of a block, from the application.

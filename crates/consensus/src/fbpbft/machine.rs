@@ -277,9 +277,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     ) -> Result<Self, StartError> {
         config.validate()?;
         let height = tip.parent.height.next();
-        let is_complete = chain.is_known(height)
-            && (!chain.is_epoch_end(height) || chain.is_known(height.next()));
-        if !is_complete {
+        if !is_complete(&chain, height) {
             return Err(StartError::UnknownCommittee(height));
         }
         chain.enter(height);
@@ -309,6 +307,43 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             }
         }
         Ok(machine)
+    }
+
+    /// Goes on after a later decided block that others decided, without the blocks between (FB-19).
+    /// Whoever calls this has verified that it is decided, and has the state after it. The first tick
+    /// is due at once again.
+    ///
+    /// It keeps its keys, and forgets the height it worked on: that is decided, and what it signed
+    /// about it is about no height from now on (FB-15).
+    ///
+    /// # Panics
+    ///
+    /// If the block is not above the last decided one, or the chain was not followed up to it: see
+    /// [`restore`](Self::restore).
+    pub fn jump(&mut self, mut chain: Chain, tip: Tip) {
+        let height = tip.parent.height.next();
+        assert!(
+            height > self.height(),
+            "a replica that works on {} never goes back to {height}",
+            self.height()
+        );
+        assert!(
+            is_complete(&chain, height),
+            "the committee of height {height} or of the epoch after it is not known"
+        );
+        chain.enter(height);
+        self.chain = chain;
+        self.parent = tip.parent;
+        self.parent_certificate = tip.certificate;
+        self.parent_application = tip.roots.application;
+        self.roots = Some(tip.roots);
+        self.is_unrecorded = tip.is_unrecorded;
+        self.round = Round::default();
+        self.evidence = EvidencePool::new(self.config.evidence_per_accused_max, SETTLED_MAX);
+        self.is_work_pending = false;
+        self.timers = Timers::new();
+        self.timers.set(Timer::Start, Time::ZERO);
+        self.forget_sync();
     }
 
     /// This replica.
@@ -553,6 +588,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     }
 }
 
+/// Whether the committees are known without which nothing at `height` can be judged.
+fn is_complete(chain: &Chain, height: Height) -> bool {
+    chain.is_known(height) && (!chain.is_epoch_end(height) || chain.is_known(height.next()))
+}
+
 impl<S: Signer, V: Verifier> StateMachine for Machine<S, V> {
     type Input = Input;
     type Effect = Effect;
@@ -576,6 +616,7 @@ impl<S: Signer, V: Verifier> StateMachine for Machine<S, V> {
             Input::Applied { roots, next } => self.on_applied(now, roots, next, &mut out),
             Input::WorkPending(is_pending) => self.on_work(now, is_pending),
             Input::Settled(id) => self.evidence.settle(id),
+            Input::FetchPaused(is_paused) => self.on_fetch_paused(now, is_paused),
         }
         out
     }

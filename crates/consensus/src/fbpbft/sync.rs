@@ -40,6 +40,8 @@ pub(super) struct Sync {
     attempts: u64,
     /// One past the last height that was asked for.
     asked_until: Height,
+    /// The application gets its state from elsewhere (FB-19).
+    is_paused: bool,
 }
 
 impl Sync {
@@ -96,6 +98,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let missing = self.missing_block().filter(|_| !asks_others);
         let (message, candidates) = if let Some((digest, holders)) = missing {
             (Message::FetchBlock { height, digest }, holders)
+        } else if self.sync.is_paused {
+            self.timers.cancel(&Timer::Fetch);
+            return;
         } else {
             self.sync.asked_until = height.saturating_add(self.config.fetch_blocks_max);
             (Message::FetchDecided { from: height }, ahead)
@@ -324,6 +329,28 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
                 self.timers.set_if_unset(Timer::Fetch, at);
             }
         }
+    }
+
+    /// FB-19: blocks are not asked for while a snapshot comes.
+    pub(super) fn on_fetch_paused(&mut self, now: Time, is_paused: bool) {
+        self.sync.is_paused = is_paused;
+        if !is_paused {
+            let at = now.saturating_add(FETCH_AFTER);
+            self.timers.set_if_unset(Timer::Fetch, at);
+        }
+    }
+
+    /// The height each peer said it works on. Words, not proof.
+    pub fn peer_heights(&self) -> &BTreeMap<ReplicaId, Height> {
+        &self.sync.heights
+    }
+
+    /// What was asked for is of no use any more.
+    pub(super) fn forget_sync(&mut self) {
+        self.sync.ahead.clear();
+        self.sync.asked_until = Height::ZERO;
+        self.sync.is_paused = false;
+        self.forget_strangers();
     }
 
     /// Forgets what is known of those who are members no more.

@@ -165,6 +165,21 @@ fn render(
         ),
         ("snapshots_total", "Snapshots taken.", &meters.snapshots),
         (
+            "syncs_started_total",
+            "Snapshots of others that this node began to fetch.",
+            &meters.syncs_started,
+        ),
+        (
+            "sync_chunks_total",
+            "Chunks of such snapshots that arrived and are kept.",
+            &meters.sync_chunks,
+        ),
+        (
+            "syncs_installed_total",
+            "Snapshots of others that took the place of blocks.",
+            &meters.syncs_installed,
+        ),
+        (
             "evidence_total",
             "Pieces of evidence reported.",
             &meters.evidence,

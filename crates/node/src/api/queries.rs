@@ -255,11 +255,16 @@ pub(super) async fn block(
 
 async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block> {
     let of = Arc::clone(service);
-    let read = move || Ok((of.blocks.get(height)?, of.committee_at(height)?));
-    let (decided, committee) = read_back(read).await?;
-    let decided = decided.ok_or_else(|| {
-        ApiError::not_found("unknown_block", "no block is decided at this height")
-    })?;
+    let read = move || {
+        let decided = of.blocks.get(height)?;
+        let gap = match decided {
+            Some(_) => None,
+            None => of.blocks.store().gap(height)?,
+        };
+        Ok((decided, of.committee_at(height)?, gap))
+    };
+    let (decided, committee, gap) = read_back(read).await?;
+    let decided = decided.ok_or_else(|| no_block(gap))?;
     let block = &decided.block;
     let transactions = block
         .body
@@ -275,6 +280,19 @@ async fn block_at(service: &Arc<Service>, height: Height) -> Answer<view::Block>
         transactions,
         block.body.evidence.len(),
     )))
+}
+
+/// Why there is no block: it is not decided, or a snapshot passed it over.
+fn no_block(gap: Option<(Height, Height)>) -> ApiError {
+    match gap {
+        None => ApiError::not_found("unknown_block", "no block is decided at this height"),
+        Some((first, last)) => {
+            let message = format!(
+                "this node started from a snapshot at height {last} and does not hold blocks {first} to {last}; ask another node"
+            );
+            ApiError::not_found("block_not_held", message)
+        }
+    }
 }
 
 /// Reads from index and journal, which may wait for the disk.
@@ -408,6 +426,7 @@ pub(super) async fn read_status(service: &Arc<Service>) -> Result<view::Status, 
                 pool_transactions: replica.pool().len(),
                 validity_horizon: replica.ledger().parameters().validity_horizon,
                 journal_bytes,
+                syncing: view::Syncing::of(replica),
                 ready,
                 peers,
             }

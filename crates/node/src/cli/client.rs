@@ -494,7 +494,16 @@ pub(super) fn status(options: &StatusOptions, output: Output) -> Result<(), Fail
                 ]),
             }
         }
-        table.to_string()
+        let mut text = table.to_string();
+        for status in nodes.iter().filter_map(|node| node.status.as_ref()) {
+            if let Some(syncing) = &status.syncing {
+                text += &format!(
+                    "\n{} is far behind and fetches the snapshot after block {}: {} of {} chunks.",
+                    status.name, syncing.height, syncing.chunks, syncing.chunks_total
+                );
+            }
+        }
+        text
     });
     if nodes.iter().any(|node| node.status.is_some()) {
         Ok(())

@@ -7,6 +7,7 @@ use crate::federation::{FederationError, Funded, GENESIS_FILE, Plan, found, load
 use crate::progress;
 use crate::table::Table;
 use clap::Args;
+use polity_types::Height;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -124,6 +125,11 @@ struct VerifiedChain {
     accounts: usize,
     supply: String,
     state_root: String,
+    /// Heights, first and last, whose blocks are not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<(Height, Height)>,
+    /// No block names the last state yet.
+    is_claim: bool,
 }
 
 impl From<&Audited> for VerifiedChain {
@@ -136,6 +142,8 @@ impl From<&Audited> for VerifiedChain {
             accounts: audited.ledger.accounts().count(),
             supply: audited.ledger.supply().total().to_string(),
             state_root: audited.state_root.to_string(),
+            missing: audited.gaps.clone(),
+            is_claim: audited.is_claim(),
         }
     }
 }
@@ -174,7 +182,22 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
                 &chain.state_root,
             ]);
         }
-        format!("{table}\nEvery certificate, signature, state root and the supply hold.")
+        let mut text = format!("{table}\n");
+        for chain in &verified.chains {
+            let name = chain.path.display();
+            for (first, last) in &chain.missing {
+                text += &format!(
+                    "{name} holds no blocks from {first} to {last}: a snapshot took their place.\n"
+                );
+            }
+            if chain.is_claim {
+                text += &format!(
+                    "No block in {name} names the state after block {} yet: it is the claim of a snapshot.\n",
+                    chain.height
+                );
+            }
+        }
+        text + "Every certificate, signature, state root and the supply hold."
     });
     Ok(())
 }

@@ -22,15 +22,15 @@ mod tests;
 
 pub use places::Places;
 pub use recover::{
-    Basis, RecoverError, Recovered, decode_receipts, decode_snapshot, encode_receipts,
-    encode_snapshot, recover,
+    Basis, RecoverError, Recovered, decode_receipts, decode_snapshot, decode_snapshot_meta,
+    encode_receipts, encode_snapshot, recover,
 };
 
 use crate::journal::{FileLayer, Journal, JournalError};
 use crate::store::BlockEntry;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Signer, Verifier};
-use polity_replica::{Effect, Input, Replica, Snapshot};
+use polity_replica::{Effect, Input, Record, Replica, Snapshot};
 use polity_types::{Effects, StateMachine as _, Time, wire};
 
 /// The replica that a node runs.
@@ -39,12 +39,13 @@ pub type NodeReplica = Replica<Ed25519Signer, Ed25519Verifier>;
 /// Something that may happen now, because everything before it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// What is to be done; never [`Effect::Persist`].
+    /// What is to be done. [`Effect::Persist`] only with a record of a sync (FB-19): it is durable, and
+    /// the index and the log may want to know.
     pub effect: Effect,
     /// Where the journal holds the block, for [`Effect::Committed`].
     pub entry: Option<BlockEntry>,
-    /// The state after the block, if it ended an epoch. Absent where several blocks were committed at
-    /// once and the replica is further on already: others have it.
+    /// The state after the block, if it ended an epoch, or that which was installed. Absent where several
+    /// blocks were committed at once and the replica is further on already: others have it.
     pub snapshot: Option<Box<Snapshot>>,
 }
 
@@ -118,6 +119,23 @@ impl<F: FileLayer, S: Signer, V: Verifier + Clone> Host<F, S, V> {
                 Effect::Persist(record) => {
                     let offset = self.journal.append(&wire::encode(&record))?;
                     self.places.record(offset, &record);
+                    if matches!(record, Record::Sync(_)) {
+                        self.waiting.push(Released {
+                            effect: Effect::Persist(record),
+                            entry: None,
+                            snapshot: None,
+                        });
+                    }
+                }
+                Effect::Installed(installed) => {
+                    self.places.pass(installed.meta.height);
+                    let is_here = installed.meta.digest == self.replica.tip().parent.digest;
+                    let snapshot = is_here.then(|| Box::new(self.replica.snapshot()));
+                    self.waiting.push(Released {
+                        effect: Effect::Installed(installed),
+                        entry: None,
+                        snapshot,
+                    });
                 }
                 Effect::Committed(committed) => {
                     let entry = self.places.commit(&committed);

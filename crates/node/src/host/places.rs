@@ -27,7 +27,7 @@ impl Places {
             Record::Consensus(fbpbft::Record::Decided(certificate)) => {
                 self.certificates.insert(certificate.height, offset);
             }
-            Record::Consensus(_) | Record::Pooled(_) => {}
+            Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => {}
         }
     }
 
@@ -41,13 +41,17 @@ impl Places {
     pub fn decide(&mut self, height: Height, digest: Sha256Digest) -> Option<BlockEntry> {
         let block_offset = self.blocks.get(&(height, digest)).copied();
         let certificate_offset = self.certificates.get(&height).copied();
-        let next = height.next();
-        self.blocks = self.blocks.split_off(&(next, Sha256Digest::ZERO));
-        self.certificates = self.certificates.split_off(&next);
+        self.pass(height);
         Some(BlockEntry {
             block_offset: block_offset?,
             certificate_offset: certificate_offset?,
             digest: *digest.as_bytes(),
         })
+    }
+    /// Forgets everything up to a height.
+    pub fn pass(&mut self, height: Height) {
+        let next = height.next();
+        self.blocks = self.blocks.split_off(&(next, Sha256Digest::ZERO));
+        self.certificates = self.certificates.split_off(&next);
     }
 }

@@ -7,8 +7,9 @@ use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
+use polity_replica::sync::SyncRecord;
 use polity_replica::{
-    Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, SnapshotMeta,
+    Config, Genesis, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
     transaction_id,
 };
 use polity_types::{Epoch, Height, ReplicaId, Seed, wire};
@@ -96,7 +97,8 @@ pub struct Recovered<F> {
     pub journal: Journal<F>,
     /// Places of blocks that are not committed.
     pub places: Places,
-    /// The last committed block's header and certificate.
+    /// Header and certificate of the last committed block, unless a snapshot took the place of later
+    /// ones.
     pub last: Option<(Header, VoteCertificate)>,
     /// Records that were read.
     pub records: u64,
@@ -177,13 +179,10 @@ pub fn recover<F: FileLayer>(
         )?;
         replay(&mut reader, store, restorer, in_place, None)?
     };
-    let last = replay
-        .last
-        .as_ref()
-        .map_or(Height::ZERO, |(header, _)| header.height);
-    if last < indexed.max(replay.snapshot) {
+    let reached = replay.reached;
+    if reached < indexed.max(replay.snapshot) {
         return Err(RecoverError::JournalOlder {
-            found: last,
+            found: reached,
             indexed: indexed.max(replay.snapshot),
         });
     }
@@ -221,6 +220,8 @@ fn replay<'s, F: FileLayer>(
         blocks: BTreeMap::new(),
         batch: Vec::new(),
         last: None,
+        reached: Height::ZERO,
+        target: None,
         records: 0,
         replayed: 0,
     };
@@ -275,11 +276,16 @@ pub fn encode_snapshot(snapshot: Snapshot) -> Vec<Vec<u8>> {
 /// The snapshot of stored pieces, if they are some.
 pub fn decode_snapshot(stored: store::Snapshot) -> Option<Snapshot> {
     let mut pieces = stored.chunks.into_iter();
-    let meta: SnapshotMeta = wire::decode(&pieces.next()?, META_BYTES_MAX).ok()?;
+    let meta = decode_snapshot_meta(&pieces.next()?)?;
     Some(Snapshot {
         meta,
         chunks: pieces.collect(),
     })
+}
+
+/// The head of a snapshot, which is its first piece.
+pub fn decode_snapshot_meta(piece: &[u8]) -> Option<SnapshotMeta> {
+    wire::decode(piece, META_BYTES_MAX).ok()
 }
 
 /// A block that waits to be put into the index.
@@ -311,6 +317,10 @@ struct Replay<'a> {
     blocks: BTreeMap<(Height, Sha256Digest), Arc<Block>>,
     batch: Vec<Indexed>,
     last: Option<(Header, VoteCertificate)>,
+    /// The height of the last block or installed snapshot.
+    reached: Height,
+    /// What was verified about the snapshot that is fetched.
+    target: Option<SnapshotMeta>,
     records: u64,
     replayed: u64,
 }
@@ -330,25 +340,30 @@ impl Replay<'_> {
                 // What a later block up to the snapshot holds needs no second verification. An
                 // earlier block says nothing: a transaction that was refused for now may have been
                 // sent again.
-                let last = self.last.as_ref().map(|(header, _)| header.height);
+                let last = self.reached;
                 let id = transaction_id(bytes.as_slice());
                 let place = match id {
                     Some(id) => self.store.transaction(id.as_bytes())?,
                     None => None,
                 };
                 let is_decided =
-                    place.is_some_and(|(height, _)| Some(height) > last && height <= self.snapshot);
+                    place.is_some_and(|(height, _)| height > last && height <= self.snapshot);
                 if is_decided {
                     return Ok(());
                 }
             }
+            Record::Sync(record) => self.sync(record)?,
             Record::Consensus(_) => {}
         }
         let decided = match &record {
             Record::Consensus(fbpbft::Record::Decided(certificate)) => Some(certificate.clone()),
-            Record::Consensus(_) | Record::Pooled(_) => None,
+            Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => None,
         };
-        let committed = self.restorer.record(record)?;
+        let committed = match self.restorer.record(record)? {
+            Some(Replayed::Block(committed)) => Some(committed),
+            // The record itself said all there is to know.
+            Some(Replayed::Snapshot(_)) | None => None,
+        };
         self.replayed += u64::from(committed.is_some());
         if let Some(certificate) = decided {
             let applied = committed.map(|committed| Applied {
@@ -358,6 +373,34 @@ impl Replay<'_> {
                     .map(|end| (end.last.header.epoch, wire::encode(&end))),
             });
             self.decided(certificate, applied)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the index up to date with what a sync knows, as it did when it ran.
+    fn sync(&mut self, record: &SyncRecord) -> Result<(), RecoverError> {
+        match record {
+            SyncRecord::Epoch(end) => {
+                let bytes = wire::encode(&**end);
+                let epoch = end.last.header.epoch;
+                self.store.put_epoch_ends([(epoch, bytes.as_slice())])?;
+            }
+            SyncRecord::Started(target) => self.target = Some(target.meta.clone()),
+            SyncRecord::Chunk(_) => {}
+            SyncRecord::Installed { height } => {
+                let target = self.target.take();
+                let meta = self.meta.as_ref();
+                if meta.is_some_and(|meta| meta.height == *height && target.as_ref() != Some(meta))
+                {
+                    return Err(RestoreError::Unfit(*height).into());
+                }
+                self.places.pass(*height);
+                self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
+                self.last = None;
+                self.reached = *height;
+                self.put_batch()?;
+                self.store.put_gap(*height)?;
+            }
         }
         Ok(())
     }
@@ -375,6 +418,7 @@ impl Replay<'_> {
         self.blocks = self.blocks.split_off(&(height.next(), Sha256Digest::ZERO));
         self.check_snapshot(&block.header, &certificate)?;
         self.last = Some((block.header.clone(), certificate));
+        self.reached = height;
         if height <= self.indexed {
             if self.store.block(height)? != Some(entry) {
                 return Err(StoreError::OtherJournal.into());

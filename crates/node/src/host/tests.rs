@@ -1,6 +1,7 @@
 //! The host does what a bare replica asks for, and forgets nothing that it said.
 
 mod repair;
+mod sync;
 
 use super::*;
 use crate::driver::now;
@@ -190,6 +191,10 @@ impl Story {
             let id = ReplicaId::new(u32::try_from(from).unwrap());
             let input = match frame {
                 Frame::Consensus(message) => Input::Received {
+                    from: id,
+                    message: message.clone(),
+                },
+                Frame::Sync(message) => Input::Sync {
                     from: id,
                     message: message.clone(),
                 },
@@ -647,7 +652,7 @@ impl Lived {
         change(&mut snapshot.meta);
         let height = snapshot.meta.height;
         self.index
-            .put_snapshot(height, encode_snapshot(snapshot), None)
+            .put_snapshot(height, encode_snapshot(snapshot), false)
             .unwrap();
     }
 
@@ -808,7 +813,7 @@ fn fb_15_an_older_journal_beside_a_newer_index_is_refused() {
         let mut lived = lived;
         encode_snapshot(lived.host.replica_mut().snapshot())
     };
-    index.put_snapshot(snapshot, stored, None).unwrap();
+    index.put_snapshot(snapshot, stored, false).unwrap();
     let cut = usize::try_from(records[last].0).unwrap();
     let file = MemoryFile::new(bytes[..cut].to_vec());
     assert!(matches!(

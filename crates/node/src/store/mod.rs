@@ -71,6 +71,8 @@ const TRANSACTIONS: TableDefinition<'static, &[u8; 32], (u64, u32)> =
 const RECEIPTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("receipts");
 /// Epoch to what ended it, as the host encodes it.
 const EPOCH_ENDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("epoch_ends");
+/// Last of the heights that a snapshot passed over, to the first of them.
+const GAPS: TableDefinition<'static, u64, u64> = TableDefinition::new("gaps");
 const EVIDENCE: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("evidence");
 /// Format, chain, journal and its successor.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -269,12 +271,46 @@ impl Store {
         }))
     }
 
-    /// Height of the highest block, if there is one.
+    /// Notes, durably, that a snapshot took the place of the blocks up to a height. A second time changes
+    /// nothing.
+    pub fn put_gap(&self, last: Height) -> Result<(), StoreError> {
+        let first = self.last_height()?.unwrap_or(Height::ZERO).next();
+        if last < first {
+            return Ok(());
+        }
+        let write = self.begin()?;
+        {
+            let mut gaps = write.open_table(GAPS).map_err(redb::Error::from)?;
+            gaps.insert(last.get(), first.get())
+                .map_err(redb::Error::from)?;
+        }
+        self.commit_durably(write)
+    }
+
+    /// The first and last of the heights that a snapshot passed over together with this one, if one did.
+    pub fn gap(&self, height: Height) -> Result<Option<(Height, Height)>, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let table = read.open_table(GAPS).map_err(redb::Error::from)?;
+        let mut above = table.range(height.get()..).map_err(redb::Error::from)?;
+        let Some(gap) = above.next() else {
+            return Ok(None);
+        };
+        let (last, first) = gap.map_err(redb::Error::from)?;
+        let gap = (Height::new(first.value()), Height::new(last.value()));
+        Ok((gap.0 <= height).then_some(gap))
+    }
+
+    /// The height up to which the index knows the chain: that of the highest block, or of the snapshot
+    /// that took the place of blocks, if there is either.
     pub fn last_height(&self) -> Result<Option<Height>, StoreError> {
         let read = self.database.begin_read().map_err(redb::Error::from)?;
         let table = read.open_table(BLOCKS).map_err(redb::Error::from)?;
         let last = table.last().map_err(redb::Error::from)?;
-        Ok(last.map(|(height, _)| Height::new(height.value())))
+        let block = last.map(|(height, _)| height.value());
+        let gaps = read.open_table(GAPS).map_err(redb::Error::from)?;
+        let last = gaps.last().map_err(redb::Error::from)?;
+        let gap = last.map(|(height, _)| height.value());
+        Ok(block.max(gap).map(Height::new))
     }
 
     /// Keeps a piece of evidence durably. Says whether it is kept: `false` when there are
@@ -425,6 +461,7 @@ impl Store {
             write.open_table(TRANSACTIONS).map_err(redb::Error::from)?;
             write.open_table(RECEIPTS).map_err(redb::Error::from)?;
             write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
+            write.open_table(GAPS).map_err(redb::Error::from)?;
             snapshots::open_tables(&write)?;
             write.open_table(EVIDENCE).map_err(redb::Error::from)?;
         }

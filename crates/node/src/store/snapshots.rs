@@ -16,8 +16,8 @@ pub const EPOCH_SNAPSHOTS_MAX: usize = 2;
 
 /// Height and position of a chunk to its bytes.
 const CHUNKS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
-/// Height of a snapshot after the end of an epoch to the digests of its chunks, one after the other.
-const LOGS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("snapshot_logs");
+/// Heights of the snapshots after the ends of epochs.
+const EPOCHS: TableDefinition<'static, u64, ()> = TableDefinition::new("epoch_snapshots");
 
 /// A snapshot: what the ledger wrote, in its pieces.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,19 +35,18 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Store {
-    /// Stores a snapshot durably, and with it every block put before. `log` are the digests of its
-    /// chunks, as whoever fetches them needs them, if the block ended an epoch. Older snapshots that are
-    /// not to be kept fall out.
+    /// Stores a snapshot durably, and with it every block put before. Older ones that are not to be kept
+    /// fall out.
     pub fn put_snapshot(
         &self,
         height: Height,
         chunks: impl IntoIterator<Item = Vec<u8>>,
-        log: Option<&[u8]>,
+        ends_epoch: bool,
     ) -> Result<(), StoreError> {
         let write = self.begin()?;
         {
             let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
-            let mut logs = write.open_table(LOGS).map_err(redb::Error::from)?;
+            let mut epochs = write.open_table(EPOCHS).map_err(redb::Error::from)?;
             let key = height.get();
             // A repeated snapshot may have fewer chunks than the one it replaces.
             table
@@ -58,12 +57,11 @@ impl Store {
                     .insert((key, position), chunk.as_slice())
                     .map_err(redb::Error::from)?;
             }
-            match log {
-                Some(log) => logs.insert(key, log).map_err(redb::Error::from)?,
-                None => logs.remove(key).map_err(redb::Error::from)?,
-            };
+            if ends_epoch {
+                epochs.insert(key, ()).map_err(redb::Error::from)?;
+            }
             let mut kept = Vec::new();
-            for entry in logs.iter().map_err(redb::Error::from)?.rev() {
+            for entry in epochs.iter().map_err(redb::Error::from)?.rev() {
                 let (height, _) = entry.map_err(redb::Error::from)?;
                 kept.push(height.value());
             }
@@ -74,7 +72,8 @@ impl Store {
             table
                 .retain(|(height, _), _| is_kept(height))
                 .map_err(redb::Error::from)?;
-            logs.retain(|height, _| is_kept(height))
+            epochs
+                .retain(|height, _| is_kept(height))
                 .map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
@@ -105,7 +104,7 @@ impl Store {
     /// Heights of the snapshots after the ends of epochs, ascending.
     pub fn epoch_snapshots(&self) -> Result<Vec<Height>, StoreError> {
         let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(LOGS).map_err(redb::Error::from)?;
+        let table = read.open_table(EPOCHS).map_err(redb::Error::from)?;
         let mut heights = Vec::new();
         for entry in table.iter().map_err(redb::Error::from)? {
             let (height, _) = entry.map_err(redb::Error::from)?;
@@ -114,12 +113,26 @@ impl Store {
         Ok(heights)
     }
 
-    /// Digests of the chunks of a snapshot after the end of an epoch, as they were put.
-    pub fn snapshot_log(&self, height: Height) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The chunks of a snapshot one after the other, without all of them in memory. Says how many there
+    /// are.
+    pub fn visit_snapshot(
+        &self,
+        height: Height,
+        mut visit: impl FnMut(u32, &[u8]),
+    ) -> Result<u32, StoreError> {
         let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(LOGS).map_err(redb::Error::from)?;
-        let found = table.get(height.get()).map_err(redb::Error::from)?;
-        Ok(found.map(|bytes| bytes.value().to_vec()))
+        let table = read.open_table(CHUNKS).map_err(redb::Error::from)?;
+        let key = height.get();
+        let mut count = 0;
+        for chunk in table
+            .range((key, 0)..=(key, u32::MAX))
+            .map_err(redb::Error::from)?
+        {
+            let (place, bytes) = chunk.map_err(redb::Error::from)?;
+            visit(place.value().1, bytes.value());
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// One chunk of a snapshot, to hand it to another member without loading the rest.
@@ -142,8 +155,8 @@ impl Store {
         {
             let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
             table.retain(|_, _| false).map_err(redb::Error::from)?;
-            let mut logs = write.open_table(LOGS).map_err(redb::Error::from)?;
-            logs.retain(|_, _| false).map_err(redb::Error::from)?;
+            let mut epochs = write.open_table(EPOCHS).map_err(redb::Error::from)?;
+            epochs.retain(|_, _| false).map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
     }
@@ -152,6 +165,6 @@ impl Store {
 /// Makes sure of the tables: reading one that was never opened for writing is an error.
 pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(CHUNKS).map_err(redb::Error::from)?;
-    write.open_table(LOGS).map_err(redb::Error::from)?;
+    write.open_table(EPOCHS).map_err(redb::Error::from)?;
     Ok(())
 }

@@ -100,7 +100,9 @@ fn a_crash_goes_back_to_the_last_durable_commit() {
     let place = Place::new();
     let store = place.open();
     put(&store, 1);
-    store.put_snapshot(Height::new(1), [vec![1]], None).unwrap();
+    store
+        .put_snapshot(Height::new(1), [vec![1]], false)
+        .unwrap();
     put(&store, 2);
     let (_elsewhere, crashed) = place.after_crash();
     assert_eq!(crashed.last_height().unwrap(), Some(Height::new(1)));
@@ -155,13 +157,8 @@ fn ends_of_epochs_come_in_pages_and_survive_a_crash_with_their_blocks() {
 fn kept(store: &Store, puts: &[(u64, bool)]) -> Vec<u64> {
     for (height, ends_epoch) in puts {
         let chunks: Vec<Vec<u8>> = (0..5).map(|n| vec![*height as u8, n]).collect();
-        let log = ends_epoch.then_some([*height as u8; 4]);
         store
-            .put_snapshot(
-                Height::new(*height),
-                chunks,
-                log.as_ref().map(|log| &log[..]),
-            )
+            .put_snapshot(Height::new(*height), chunks, *ends_epoch)
             .unwrap();
     }
     let is_there = |height: &u64| {
@@ -198,9 +195,14 @@ fn the_newest_snapshot_stays_and_those_after_the_last_two_epochs() {
         assert_eq!(Some(&latest.height.get()), expected.last());
         assert_eq!(latest.chunks.len(), 5);
         for height in crashed.epoch_snapshots().unwrap() {
-            let log = crashed.snapshot_log(height).unwrap();
-            assert_eq!(log, Some(vec![height.get() as u8; 4]));
             assert!(expected.contains(&height.get()));
+            let mut seen = Vec::new();
+            let count = crashed.visit_snapshot(height, |number, chunk| {
+                seen.push((number, chunk.to_vec()));
+            });
+            assert_eq!(count.unwrap(), 5);
+            let wanted = (0..5).map(|n| (u32::from(n), vec![height.get() as u8, n]));
+            assert_eq!(seen, wanted.collect::<Vec<_>>());
         }
         store.forget_snapshots().unwrap();
         assert!(kept(&store, &[]).is_empty());
@@ -214,15 +216,48 @@ fn a_snapshot_that_is_put_again_has_no_chunk_of_the_old_one() {
     let store = place.open();
     kept(&store, &[(20, true), (30, true)]);
     let height = Height::new(30);
-    store.put_snapshot(height, [vec![9]], None).unwrap();
+    store.put_snapshot(height, [vec![9]], false).unwrap();
     let latest = store.latest_snapshot().unwrap().unwrap();
     assert_eq!(latest.chunks, [vec![9_u8]]);
-    assert_eq!(store.snapshot_log(height).unwrap(), None);
-    assert_eq!(store.epoch_snapshots().unwrap(), [Height::new(20)]);
+    assert_eq!(store.epoch_snapshots().unwrap(), [20, 30].map(Height::new));
     // The largest height is no special case.
-    store.put_snapshot(Height::MAX, [vec![1]], None).unwrap();
+    store.put_snapshot(Height::MAX, [vec![1]], false).unwrap();
     let latest = store.latest_snapshot().unwrap().unwrap();
     assert_eq!(latest.height, Height::MAX);
+}
+
+#[test]
+fn heights_that_a_snapshot_passed_over_are_known_as_such() {
+    let place = Place::new();
+    let store = place.open();
+    let gap = |store: &Store, height| store.gap(Height::new(height)).unwrap();
+    assert_eq!(gap(&store, 1), None);
+    for height in 1..=3 {
+        put(&store, height);
+    }
+    store.put_gap(Height::new(10)).unwrap();
+    let (_elsewhere, crashed) = place.after_crash();
+    for store in [&store, &crashed] {
+        assert_eq!(store.last_height().unwrap(), Some(Height::new(10)));
+        // What is known already passes nothing over.
+        store.put_gap(Height::new(10)).unwrap();
+        store.put_gap(Height::new(4)).unwrap();
+        let found: Vec<bool> = (0..13).map(|height| gap(store, height).is_some()).collect();
+        let expected: Vec<bool> = (0..13).map(|height| (4..=10).contains(&height)).collect();
+        assert_eq!(found, expected);
+        assert_eq!(gap(store, 7), Some((Height::new(4), Height::new(10))));
+    }
+    put(&store, 11);
+    store.put_gap(Height::new(20)).unwrap();
+    assert_eq!(gap(&store, 15), Some((Height::new(12), Height::new(20))));
+    assert_eq!(gap(&store, 11), None);
+    assert_eq!(gap(&store, 7), Some((Height::new(4), Height::new(10))));
+    // The first block of all may be one of them.
+    let place = Place::new();
+    let store = place.open();
+    store.put_gap(Height::new(5)).unwrap();
+    assert_eq!(gap(&store, 1), Some((Height::new(1), Height::new(5))));
+    assert_eq!(gap(&store, 0), None);
 }
 
 #[test]
@@ -327,7 +362,7 @@ proptest! {
             put(&store, height);
         }
         let chunks = (0..4).map(|byte| vec![byte; 5_000]);
-        store.put_snapshot(Height::new(20), chunks, Some(&[7; 128])).unwrap();
+        store.put_snapshot(Height::new(20), chunks, true).unwrap();
         drop(store);
         let mut bytes = std::fs::read(&place.path).unwrap();
         let index = position.index(bytes.len());

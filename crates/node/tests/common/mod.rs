@@ -3,12 +3,17 @@
 
 use polity::cluster::{Cluster, Interrupt};
 use polity::federation::{Funded, Plan};
-use polity::view::Status;
-use polity::wallet::{Terms, sign};
+use polity::view::{Block, Status};
+use polity::wallet::{Terms, sign, submit, wait_final};
 use polity_ledger::{Address, Command, SignedTransaction};
-use polity_types::{Amount, Time};
+use polity_types::{Amount, ReplicaId, Time};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{self, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Generous: a loaded machine may take its time, a correct one does not.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The program under test.
 pub(crate) fn program() -> &'static Path {
@@ -80,5 +85,71 @@ pub(crate) fn transfer(from: &str, to: &str, atp: u64) -> Command {
         from: address(from),
         to: address(to),
         amount: Amount::from_atp(atp),
+    }
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+pub(crate) fn polity(arguments: &[&str]) -> Output {
+    process::Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The one object that a command printed, which has to have worked.
+pub(crate) fn done(arguments: &[&str]) -> Value {
+    let output = polity(&[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+pub(crate) fn status(cluster: &Cluster, index: usize) -> Status {
+    cluster.client(index).get("/v1/status").unwrap()
+}
+
+/// Decides small payments until a node has reached a height.
+pub(crate) fn advance_to(cluster: &mut Cluster, index: usize, height: u64) {
+    let until = Instant::now() + PATIENCE;
+    while status(cluster, index).height.get() < height {
+        assert!(Instant::now() < until, "height {height}");
+        cluster.check_alive().unwrap();
+        let paid = signed(
+            cluster,
+            "alice@thor",
+            transfer("alice@thor", "bob@sprout", 1),
+        );
+        submit(&mut cluster.client(index), &paid).unwrap();
+        let found = wait_final(&mut cluster.client(index), paid.id(), PATIENCE).unwrap();
+        assert!(found.unwrap().receipt.unwrap().applied);
+    }
+}
+
+/// Waits until a node has the height of another one.
+pub(crate) fn wait_caught_up(cluster: &mut Cluster, index: usize, with: usize) {
+    let height = status(cluster, with).height;
+    let mut client = cluster.client(index);
+    cluster
+        .wait_for("a node that catches up", PATIENCE, |_| {
+            let status: Status = client.get("/v1/status")?;
+            Ok((status.height >= height).then_some(()))
+        })
+        .unwrap();
+}
+
+/// Decides blocks until a COMMIT of this member is in a certificate.
+pub(crate) fn wait_signs(cluster: &mut Cluster, index: usize, member: u32) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let height = status(cluster, index).height.get();
+        advance_to(cluster, index, height + 1);
+        let block: Block = cluster.client(index).get("/v1/blocks/latest").unwrap();
+        if block.signers.contains(&ReplicaId::new(member)) {
+            return;
+        }
+        assert!(Instant::now() < until, "{member} signs nothing: {block:?}");
     }
 }

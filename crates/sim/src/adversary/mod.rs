@@ -299,6 +299,6 @@ pub(crate) fn vote_preimage(
 pub(crate) fn message_of(frame: &Frame) -> Option<&Message> {
     match frame {
         Frame::Consensus(message) => Some(message),
-        Frame::Transactions(_) => None,
+        Frame::Transactions(_) | Frame::Sync(_) => None,
     }
 }

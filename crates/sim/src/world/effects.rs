@@ -15,6 +15,7 @@ impl World {
     pub(super) fn carry_out(&mut self, index: usize, effect: Effect, bytes: &EffectBytes) {
         let id = self.nodes[index].id;
         match effect {
+            Effect::ServeSync { .. } | Effect::Installed(_) => {}
             Effect::Persist(_) => unreachable!("records go to the disk"),
             Effect::Send { to, frame } => {
                 self.speak(index, &frame);

@@ -243,6 +243,7 @@ impl World {
     pub(super) fn observe(&mut self, index: usize, effect: &Effect) {
         let id = self.nodes[index].id;
         match effect {
+            Effect::ServeSync { .. } | Effect::Installed(_) => {}
             Effect::Committed(committed) => {
                 let height = committed.block.header().height.get();
                 let digest = committed.block.digest();
