@@ -9,6 +9,7 @@ use core::fmt;
 use core::time::Duration;
 use polity_consensus::fbpbft::{Message, VoteKind};
 use polity_replica::Frame;
+use polity_replica::sync::SyncMessage;
 use polity_types::{Height, ReplicaId, Stream, View};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -106,6 +107,10 @@ pub enum Kind {
     Evidence,
     /// Transactions.
     Transactions,
+    /// Asks for a part of a snapshot.
+    SyncRequest,
+    /// A part of a snapshot.
+    SyncAnswer,
 }
 
 impl Kind {
@@ -113,6 +118,8 @@ impl Kind {
     pub fn of(frame: &Frame) -> Self {
         let message = match frame {
             Frame::Transactions(_) => return Self::Transactions,
+            Frame::Sync(SyncMessage::Request(_)) => return Self::SyncRequest,
+            Frame::Sync(SyncMessage::Answer(_)) => return Self::SyncAnswer,
             Frame::Consensus(message) => message,
         };
         match message {
@@ -171,7 +178,7 @@ impl Packet<'_> {
 /// Height and view that a frame is about.
 pub(crate) fn position(frame: &Frame) -> (Height, View) {
     let message = match frame {
-        Frame::Transactions(_) => return (Height::ZERO, View::ZERO),
+        Frame::Transactions(_) | Frame::Sync(_) => return (Height::ZERO, View::ZERO),
         Frame::Consensus(message) => message,
     };
     match message {

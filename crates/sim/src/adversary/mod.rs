@@ -21,6 +21,7 @@ mod nonsense;
 mod replayer;
 mod silent;
 mod slow;
+mod snapshot_liar;
 mod split_voter;
 mod stale_new_view;
 mod status_liar;
@@ -44,6 +45,7 @@ pub use nonsense::Nonsense;
 pub use replayer::Replayer;
 pub use silent::Silent;
 pub use slow::Slow;
+pub use snapshot_liar::SnapshotLiar;
 pub use split_voter::SplitVoter;
 pub use stale_new_view::{Forgery, StaleNewView};
 pub use status_liar::StatusLiar;
@@ -287,6 +289,6 @@ pub(crate) fn sign_vote(
 pub(crate) fn message_of(frame: &Frame) -> Option<&Message> {
     match frame {
         Frame::Consensus(message) => Some(message),
-        Frame::Transactions(_) => None,
+        Frame::Transactions(_) | Frame::Sync(_) => None,
     }
 }
