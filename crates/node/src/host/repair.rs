@@ -48,7 +48,8 @@ use crate::journal::{
 use crate::store::Store;
 use polity_consensus::fbpbft::{self, Halt, Keyring};
 use polity_crypto::{Sha256Digest, Signer as _};
-use polity_replica::{Purpose, Record, RestoreError, Restorer};
+use polity_replica::sync::SyncRecord;
+use polity_replica::{Config, Purpose, Record, RestoreError, Restorer};
 use polity_types::{Height, wire};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -158,15 +159,21 @@ impl Survey {
                     continue;
                 }
             };
-            let Record::Consensus(record) = decode(offset, payload)? else {
-                continue;
+            let (at, is_decision) = match decode(offset, payload)? {
+                Record::Consensus(record) => {
+                    let is_decision = matches!(record, fbpbft::Record::Decided(_));
+                    (record.height(), is_decision)
+                }
+                // From here on the node was at this height, whose state it got without the blocks.
+                Record::Sync(SyncRecord::Installed { height }) => (height, true),
+                Record::Sync(_) | Record::Pooled(_) => continue,
             };
-            is_ordered &= record.height() >= height && record.height() > survey.last;
-            height = record.height();
+            is_ordered &= at >= height && at > survey.last;
+            height = at;
             if std::mem::take(&mut is_open) {
                 until = height;
             }
-            if let fbpbft::Record::Decided(_) = record {
+            if is_decision {
                 survey.last = height;
                 if survey.count == 0 {
                     survey.before = height;
@@ -274,7 +281,7 @@ pub fn examine<F: FileLayer>(
 }
 
 /// A replica without keys in the state before the damage. What it decides goes into `fetched`, a
-/// journal of its own.
+/// journal of its own. It takes blocks and no snapshot, however many are missing.
 pub fn follower<F: FileLayer, G: FileLayer>(
     journal: &mut Reader<F>,
     survey: &Survey,
@@ -295,11 +302,18 @@ pub fn follower<F: FileLayer, G: FileLayer>(
             record @ Record::Consensus(_) => {
                 restorer.record(record)?;
             }
+            record @ Record::Sync(_) => {
+                restorer.record(record)?;
+            }
             Record::Pooled(_) => {}
         }
     }
     let keys = Keyring::new(basis.own, Vec::new());
-    let replica = restorer.finish_with(basis.config, keys)?;
+    let config = Config {
+        snapshot_after: u64::MAX,
+        ..basis.config
+    };
+    let replica = restorer.finish_with(config, keys)?;
     Ok(Host::new(replica, fetched, Places::default()))
 }
 
@@ -324,14 +338,31 @@ pub fn assemble<F: FileLayer, G: FileLayer, H: FileLayer>(
     };
     let mut left = journal.salvage()?;
     let mut is_intact = true;
+    // Whether all records of the snapshot at hand are there, and no fetched block overtakes it.
+    let mut is_snapshot_whole = false;
     while let Some(piece) = left.read()? {
         let Piece::Record { offset, payload } = piece else {
-            is_intact = false;
+            (is_intact, is_snapshot_whole) = (false, false);
             continue;
         };
-        let Record::Consensus(record) = decode(offset, payload)? else {
-            out.put(payload)?;
-            continue;
+        let record = match decode(offset, payload)? {
+            Record::Consensus(record) => record,
+            Record::Pooled(_) => {
+                out.put(payload)?;
+                continue;
+            }
+            Record::Sync(record) => {
+                if let SyncRecord::Started(target) = &record {
+                    is_snapshot_whole = !is_intact && target.meta.height > until;
+                }
+                if is_intact || is_snapshot_whole || matches!(record, SyncRecord::Epoch(_)) {
+                    if is_snapshot_whole {
+                        fetched.copy(until, &mut out)?;
+                    }
+                    out.put(payload)?;
+                }
+                continue;
+            }
         };
         let height = record.height();
         if is_intact || height > until {
@@ -394,7 +425,7 @@ impl<F: FileLayer> Fetched<'_, F> {
                     blocks.clear();
                 }
                 // The views that it passed through concern nobody any more.
-                Record::Consensus(_) | Record::Pooled(_) => {}
+                Record::Consensus(_) | Record::Pooled(_) | Record::Sync(_) => {}
             }
         }
         Ok(())
