@@ -147,6 +147,23 @@ impl Federation {
         }
     }
 
+    /// The same federation with so many more accounts, which nobody uses: a ledger of many chunks.
+    #[must_use]
+    pub fn with_accounts(mut self, count: u32) -> Self {
+        let owner = self.platforms[0].public_key().clone();
+        let more = (0..count).map(|n| GenesisAccount {
+            address: Address::new(&format!("idle{n}"), "m0").expect("a short name"),
+            owner: owner.clone(),
+            balance: Amount::ZERO,
+        });
+        self.genesis.ledger.accounts.extend(more);
+        self.genesis
+            .validate(Purpose::Simulation, &self.verifier)
+            .expect("scenarios found valid federations");
+        self.chain = self.genesis.chain().expect("validated before");
+        self
+    }
+
     /// The same federation with other limits of the ledger.
     #[must_use]
     pub fn with_parameters(mut self, change: impl FnOnce(&mut Parameters)) -> Self {

@@ -9,6 +9,7 @@ use core::fmt;
 use core::time::Duration;
 use polity_consensus::fbpbft::{Message, VoteKind};
 use polity_replica::Frame;
+use polity_replica::sync::SyncMessage;
 use polity_types::{Height, ReplicaId, Stream, View};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -106,13 +107,19 @@ pub enum Kind {
     Evidence,
     /// Transactions.
     Transactions,
+    /// Asks for a part of a snapshot.
+    SyncRequest,
+    /// A part of a snapshot.
+    SyncAnswer,
 }
 
 impl Kind {
     /// The kind of a frame.
     pub fn of(frame: &Frame) -> Self {
         let message = match frame {
-            Frame::Transactions(_) | Frame::Sync(_) => return Self::Transactions,
+            Frame::Transactions(_) => return Self::Transactions,
+            Frame::Sync(SyncMessage::Request(_)) => return Self::SyncRequest,
+            Frame::Sync(SyncMessage::Answer(_)) => return Self::SyncAnswer,
             Frame::Consensus(message) => message,
         };
         match message {

@@ -9,6 +9,7 @@ use crate::world::Event;
 use core::time::Duration;
 use polity_consensus::fbpbft::{Decided, Halt};
 use polity_crypto::Blake3Digest;
+use polity_replica::sync::Shelf;
 use polity_replica::{Effect, Replica, Snapshot};
 use polity_types::{ReplicaId, Time};
 use std::collections::VecDeque;
@@ -68,8 +69,15 @@ pub(crate) struct Node {
     pub(crate) waiting: VecDeque<Waiting>,
     /// A sync is under way and covers everything in front of this.
     pub(crate) syncing: Option<usize>,
-    /// Decided blocks, from height 1 on: what a node's index finds.
+    /// Decided blocks, from height 1 on, with a gap where a snapshot was installed: what a node's
+    /// index finds.
     pub(crate) store: Vec<Decided>,
+    /// What it serves to those far behind.
+    pub(crate) shelf: Shelf,
+    /// Heights of the snapshots that it installed.
+    pub(crate) installed: Vec<u64>,
+    /// Chunks of snapshots that it asked for since it started.
+    pub(crate) chunks_asked: Vec<u32>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) wake_at: Option<Moment>,
     /// Number of starts; what was scheduled for an earlier one is void.
@@ -111,6 +119,9 @@ impl Node {
             waiting: VecDeque::new(),
             syncing: None,
             store: Vec::new(),
+            shelf: Shelf::default(),
+            installed: Vec::new(),
+            chunks_asked: Vec::new(),
             snapshot: None,
             wake_at: None,
             start: 0,
@@ -122,6 +133,13 @@ impl Node {
             lives: Vec::new(),
             refused_before: Refused::default(),
         }
+    }
+
+    /// The last height in its store.
+    pub(crate) fn stored(&self) -> u64 {
+        self.store
+            .last()
+            .map_or(0, |decided| decided.certificate.height.get())
     }
 
     pub(crate) fn is_honest(&self) -> bool {
@@ -142,6 +160,7 @@ impl Node {
         self.shown = Time::ZERO;
         self.is_paused = false;
         self.deferred.clear();
+        self.chunks_asked.clear();
         self.start += 1;
         self.disk.crash(kept);
         let refused = self.door.refused();

@@ -7,8 +7,8 @@
 use polity_consensus::fbpbft::Halt;
 use polity_crypto::{Blake3Digest, Checker, Signer, Tier, Verifier, domain};
 use polity_replica::{
-    Admission, AdmitError, Config, Effect, Frame, Genesis, Input, Purpose, Record, Replica,
-    RestoreError, Restorer, Snapshot, SnapshotMeta, admit,
+    Admission, AdmitError, Config, Effect, Frame, Genesis, Input, Purpose, Record, Replayed,
+    Replica, RestoreError, Restorer, Snapshot, SnapshotMeta, admit,
 };
 use polity_types::wire::{self, DecodeError};
 use polity_types::{ChainId, Effects, Height, ReplicaId, Seed, StateMachine as _, Time};
@@ -80,12 +80,12 @@ pub enum BuildError {
 
 impl<S: Signer + Clone, V: Verifier + Clone> Basis<S, V> {
     /// Builds a replica from a snapshot and encoded records; `applied` sees each block that is
-    /// applied again.
+    /// applied again, and each snapshot that was installed.
     pub fn build(
         &self,
         snapshot: Option<Snapshot>,
         journal: &[Vec<u8>],
-        mut applied: impl FnMut(polity_replica::Committed),
+        mut applied: impl FnMut(Replayed),
     ) -> Result<Replica<S, V>, BuildError> {
         let verifier = self.verifier.clone();
         let mut restorer = match snapshot {
@@ -101,8 +101,8 @@ impl<S: Signer + Clone, V: Verifier + Clone> Basis<S, V> {
         for (index, bytes) in journal.iter().enumerate() {
             let record: Record = wire::decode(bytes, RECORD_BYTES_MAX)
                 .map_err(|error| BuildError::Record { index, error })?;
-            if let Some(polity_replica::Replayed::Block(committed)) = restorer.record(record)? {
-                applied(committed);
+            if let Some(replayed) = restorer.record(record)? {
+                applied(replayed);
             }
         }
         Ok(restorer.finish(self.config.clone(), self.signer.clone())?)
@@ -182,10 +182,6 @@ impl<V: Verifier + Clone> Door<V> {
                     let from = *from;
                     replica.handle(now, Input::Received { from, message })
                 }
-                Ok(Frame::Sync(message)) => {
-                    let from = *from;
-                    replica.handle(now, Input::Sync { from, message })
-                }
                 Ok(Frame::Transactions(encoded)) => {
                     let transactions = encoded
                         .iter()
@@ -193,6 +189,10 @@ impl<V: Verifier + Clone> Door<V> {
                         .collect();
                     let from = *from;
                     replica.handle(now, Input::Gossiped { from, transactions })
+                }
+                Ok(Frame::Sync(message)) => {
+                    let from = *from;
+                    replica.handle(now, Input::Sync { from, message })
                 }
                 Err(_) => {
                     self.refused.frames += 1;
@@ -263,8 +263,6 @@ impl EffectBytes {
                 bytes.extend(wire::encode(&committed.expired));
                 (5, 0, bytes)
             }
-            Effect::ServeSync { to, request } => (9, to.get(), wire::encode(request)),
-            Effect::Installed(installed) => (10, 0, wire::encode(&installed.meta)),
             Effect::ServeDecided {
                 to,
                 from,
@@ -280,6 +278,12 @@ impl EffectBytes {
                 let (Halt::Diverged { height, .. } | Halt::Forked { height, .. }) = halt;
                 let height: Height = *height;
                 (8, 0, wire::encode(&(height, halt.to_string())))
+            }
+            Effect::ServeSync { to, request } => (9, to.get(), wire::encode(request)),
+            Effect::Installed(installed) => {
+                let mut bytes = wire::encode(&installed.meta);
+                bytes.extend(wire::encode(&installed.receipts));
+                (10, 0, bytes)
             }
         };
         Self { tag, peer, bytes }

@@ -50,11 +50,13 @@
 //!
 //! Keep [`Committed::epoch_end`](crate::Committed::epoch_end) of each epoch, take a
 //! [snapshot](crate::Replica::snapshot) after the last block of each, keep the last two, and answer
-//! [`Effect::ServeSync`](crate::Effect::ServeSync) with [`answer`] from a [`SyncSource`].
+//! [`Effect::ServeSync`](crate::Effect::ServeSync) with [`answer`] from a [`SyncSource`]. [`Shelf`] does
+//! so in memory.
 
 mod error;
 mod loading;
 mod message;
+mod shelf;
 mod source;
 mod syncer;
 mod walk;
@@ -62,6 +64,7 @@ mod walk;
 pub use error::{Blame, SyncError};
 pub(crate) use loading::Partial;
 pub use message::{ChunkBytes, Offer, SyncAnswer, SyncMessage, SyncRecord, SyncRequest, Target};
+pub use shelf::Shelf;
 pub use source::{ChunkLog, SyncSource, answer};
 pub use syncer::SyncHoldings;
 pub(crate) use syncer::{Here, SyncEffect, Syncer};

@@ -8,6 +8,7 @@ use polity_ledger::{
     Address, Authority, Command, GenesisAccount, GenesisPlatform, LockId, Parameters,
     SignedTransaction, Transaction, TransactionId,
 };
+use polity_replica::sync::{Shelf, SyncAnswer, SyncMessage, answer};
 use polity_replica::{
     Admission, Committed, Config, ConsensusRules, Effect, Frame, Genesis, GenesisMember, Input,
     Purpose, Record, Refusal, Replica, Restorer, TierFloors, admit,
@@ -102,6 +103,10 @@ pub(crate) struct Node {
     pub(crate) replica: TestReplica,
     pub(crate) journal: Vec<Record>,
     pub(crate) chain: Vec<Committed>,
+    /// What it serves to those who are behind.
+    pub(crate) shelf: Shelf,
+    /// Changes its answers about snapshots, if it lies.
+    pub(crate) lie: Option<Lie>,
     pub(crate) answers: Vec<(TransactionId, Result<Admission, Refusal>)>,
     /// Everything it ever asked for, in order.
     pub(crate) effects: Vec<Effect>,
@@ -114,6 +119,8 @@ impl Node {
             replica,
             journal: Vec::new(),
             chain: Vec::new(),
+            shelf: Shelf::default(),
+            lie: None,
             answers: Vec::new(),
             effects: Vec::new(),
             is_down: false,
@@ -131,6 +138,9 @@ impl Node {
             .collect()
     }
 }
+
+/// What becomes of an honest answer.
+pub(crate) type Lie = fn(SyncAnswer) -> Option<SyncAnswer>;
 
 /// A frame under way.
 #[derive(Clone)]
@@ -316,6 +326,7 @@ impl Federation {
                     .collect();
                 self.input(to, Input::Gossiped { from, transactions });
             }
+            Frame::Sync(message) => self.input(to, Input::Sync { from, message }),
         }
     }
 
@@ -331,7 +342,29 @@ impl Federation {
                     }
                 }
                 Effect::Answer { id, result } => self.nodes[index].answers.push((id, result)),
-                Effect::Committed(committed) => self.nodes[index].chain.push(committed),
+                Effect::Committed(committed) => {
+                    let node = &mut self.nodes[index];
+                    node.shelf.committed(&committed);
+                    let height = committed.block.header().height;
+                    let is_here = node.replica.tip().parent.height == height;
+                    if is_here && node.replica.chain().is_epoch_end(height) {
+                        node.shelf.keep(node.replica.snapshot());
+                    }
+                    node.chain.push(committed);
+                }
+                Effect::ServeSync { to, request } => {
+                    let node = &self.nodes[index];
+                    let honest = answer(request, &node.shelf);
+                    let said = match node.lie {
+                        Some(lie) => lie(honest),
+                        None => Some(honest),
+                    };
+                    if let Some(said) = said {
+                        let frame = Frame::Sync(SyncMessage::Answer(said));
+                        self.send(index, to.get() as usize, &frame);
+                    }
+                }
+                Effect::Installed(_) => {}
                 Effect::ServeDecided {
                     to,
                     from,

@@ -11,3 +11,4 @@ mod gossip;
 mod proofs;
 mod restore;
 mod story;
+mod sync;

@@ -8,7 +8,7 @@ use polity_crypto::Sha256Digest;
 use polity_crypto::stub::StubVerifier;
 use polity_ledger::{LockId, SignedTransaction, SnapshotError};
 use polity_replica::{
-    Config, Genesis, Purpose, Record, RestoreError, Restorer, Snapshot, StartError,
+    Config, Genesis, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, StartError,
 };
 use polity_types::{Height, Seed, StateMachine, Time, wire};
 
@@ -90,6 +90,10 @@ fn a_replay_hands_out_every_block_again() {
         .journal
         .iter()
         .filter_map(|record| restorer.record(record.clone()).unwrap())
+        .map(|replayed| match replayed {
+            Replayed::Block(committed) => committed,
+            Replayed::Snapshot(meta) => panic!("no snapshot came: {meta:?}"),
+        })
         .collect();
     assert_eq!(again, node.chain);
 }

@@ -3,7 +3,7 @@
 use super::{
     Adversary, CatchUpLiar, DoubleVoter, Equivocator, EvidenceForger, Flooder, Foreigner, Forger,
     Forgetful, JunkNewView, JunkViewChange, Mutator, Nonsense, Plot, Replayer, Silent, Slow,
-    SplitVoter, StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
+    SnapshotLiar, SplitVoter, StaleNewView, StatusLiar, Tamperer, ViewJumper, Withholder,
 };
 use crate::federation::Federation;
 use core::time::Duration;
@@ -139,6 +139,10 @@ const ALL: &[Named] = &[
     Named {
         name: "catch-up liar",
         make: |_| Box::new(CatchUpLiar::default()),
+    },
+    Named {
+        name: "snapshot liar",
+        make: |at| Box::new(SnapshotLiar::new(at.random.below(SnapshotLiar::LIES))),
     },
     Named {
         name: "status liar",

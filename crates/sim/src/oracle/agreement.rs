@@ -2,7 +2,7 @@
 
 use super::Violation;
 use polity_crypto::Sha256Digest;
-use polity_replica::Committed;
+use polity_replica::{Committed, SnapshotMeta};
 use polity_types::{ReplicaId, wire};
 use std::collections::BTreeMap;
 
@@ -80,6 +80,27 @@ impl Agreement {
                 first.by, first.digest, first.ledger_root, same.digest, same.ledger_root
             ),
         ))
+    }
+
+    /// An honest replica goes on from a snapshot (FB-19): of a block that was decided, with the state
+    /// after it, and above everything that it decided.
+    pub fn installed(&mut self, by: ReplicaId, meta: &SnapshotMeta) -> Result<(), Violation> {
+        let height = meta.height.get();
+        let last = self.heights.insert(by, height).unwrap_or(0);
+        if height <= last {
+            let reason = format!("replica {by} goes back to a snapshot of {height} from {last}");
+            return Err(Violation::new(NAME, reason));
+        }
+        let is_true = self.decisions.get(&height).is_some_and(|decision| {
+            decision.digest == meta.digest
+                && decision.ledger_root == meta.ledger_root
+                && decision.receipts_root == meta.receipts
+        });
+        if is_true {
+            return Ok(());
+        }
+        let reason = format!("replica {by} goes on from a state of {height} that nobody decided");
+        Err(Violation::new(NAME, reason))
     }
 
     /// A replica starts from its journal and will decide again from `height` on.

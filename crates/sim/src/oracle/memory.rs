@@ -6,7 +6,9 @@
 use super::Violation;
 use crate::node::SimReplica;
 use core::fmt;
+use polity_ledger::CHUNK_LENGTH_MAX;
 use polity_replica::Config;
+use polity_replica::sync::{IN_FLIGHT_MAX, RECENT_MAX};
 
 const NAME: &str = "memory";
 
@@ -54,6 +56,7 @@ impl MemoryWatch {
         let members = self.members;
         let held = machine.holdings();
         let pool = replica.pool();
+        let sync = replica.sync_holdings();
         let evidence_max = consensus.evidence_per_accused_max as u64 * members;
         let mut parts = vec![
             ("votes", held.votes, members * 2 * window),
@@ -79,6 +82,15 @@ impl MemoryWatch {
                 consensus.fetch_bytes_max as u64 + consensus.fetch_blocks_max * FRAMING_MAX,
             ),
             ("peers", held.peers, members),
+            ("waiting chunks", sync.chunks, IN_FLIGHT_MAX as u64),
+            (
+                "bytes of waiting chunks",
+                sync.chunk_bytes,
+                (IN_FLIGHT_MAX * CHUNK_LENGTH_MAX) as u64,
+            ),
+            ("offers of snapshots", sync.offers, members),
+            ("ends of epochs", sync.ends, RECENT_MAX as u64),
+            ("peers in a sync", sync.peers, members),
             (
                 "pooled transactions",
                 pool.len(),

@@ -7,6 +7,7 @@ mod hostile;
 mod prototype;
 mod recovery;
 mod review;
+mod snapshots;
 
 use crate::federation::Federation;
 use crate::keys::Scheme;
@@ -88,6 +89,26 @@ const ALL: &[ScenarioInfo] = &[
         name: "two-stories",
         summary: "a member votes, loses power at any record, and is told another story afterwards",
         play: recovery::two_stories,
+    },
+    ScenarioInfo {
+        name: "sleeper",
+        summary: "a member slept for epochs, and catches up by a certified snapshot",
+        play: snapshots::sleeper,
+    },
+    ScenarioInfo {
+        name: "sleeper-crash",
+        summary: "a sleeper loses power at a record of its sync, and goes on with the next chunk",
+        play: snapshots::sleeper_crash,
+    },
+    ScenarioInfo {
+        name: "snapshot-liar",
+        summary: "a member lies about snapshots in each of 10 ways to one that is far behind",
+        play: snapshots::snapshot_liar,
+    },
+    ScenarioInfo {
+        name: "dropped-snapshot",
+        summary: "members drop the snapshot that somebody is fetching",
+        play: snapshots::dropped_snapshot,
     },
     ScenarioInfo {
         name: "equivocating-leader",

@@ -6,6 +6,7 @@ use crate::network::{Kind, Packet, position};
 use crate::node::share;
 use crate::recording::EffectBytes;
 use polity_consensus::fbpbft::{Decided, Message};
+use polity_replica::sync::{SyncMessage, SyncRequest, answer};
 use polity_replica::{Admission, Effect, Frame};
 use polity_types::{Height, ReplicaId};
 use std::rc::Rc;
@@ -14,7 +15,6 @@ impl World {
     pub(super) fn carry_out(&mut self, index: usize, effect: Effect, bytes: &EffectBytes) {
         let id = self.nodes[index].id;
         match effect {
-            Effect::ServeSync { .. } | Effect::Installed(_) => {}
             Effect::Persist(_) => unreachable!("records go to the disk"),
             Effect::Send { to, frame } => {
                 self.speak(index, &frame);
@@ -41,6 +41,11 @@ impl World {
             Effect::Committed(committed) => {
                 self.keep(index, &committed);
                 self.take_snapshot(index, committed.block.header().height);
+            }
+            Effect::ServeSync { to, request } => self.serve_sync(index, to, request),
+            Effect::Installed(installed) => {
+                let node = &mut self.nodes[index];
+                node.installed.push(installed.meta.height.get());
             }
             Effect::ServeDecided {
                 to,
@@ -70,9 +75,10 @@ impl World {
     }
 
     pub(super) fn keep(&mut self, index: usize, committed: &polity_replica::Committed) {
-        let store = &mut self.nodes[index].store;
-        if committed.block.header().height.get() == store.len() as u64 + 1 {
-            store.push(Decided {
+        let node = &mut self.nodes[index];
+        node.shelf.committed(committed);
+        if committed.block.header().height.get() > node.stored() {
+            node.store.push(Decided {
                 block: committed.block.block().clone(),
                 certificate: committed.certificate.clone(),
             });
@@ -88,6 +94,13 @@ impl World {
         {
             node.snapshot = Some(replica.snapshot());
         }
+        // FB-19: those who are far behind take the state after the last block of an epoch.
+        if let Some(replica) = &mut node.replica
+            && replica.chain().is_epoch_end(height)
+            && replica.tip().parent.height == height
+        {
+            node.shelf.keep(replica.snapshot());
+        }
     }
 
     pub(super) fn serve(
@@ -98,12 +111,15 @@ impl World {
         count_max: u64,
         bytes_max: usize,
     ) {
-        let first = from.get().saturating_sub(1) as usize;
         let store = &self.nodes[index].store;
-        let wanted: Vec<Decided> = store
+        let first = store.partition_point(|decided| decided.certificate.height < from);
+        let wanted: Vec<Decided> = store[first..]
             .iter()
-            .skip(first)
+            .zip(from.get()..)
             .take(count_max as usize)
+            // Blocks below a snapshot are not there.
+            .take_while(|(decided, height)| decided.certificate.height.get() == *height)
+            .map(|(decided, _)| decided)
             .cloned()
             .collect();
         let mut length = 0;
@@ -116,6 +132,13 @@ impl World {
             }
             self.transmit(index, to, &frame, &bytes);
         }
+    }
+
+    fn serve_sync(&mut self, index: usize, to: ReplicaId, request: SyncRequest) {
+        let said = answer(request, &self.nodes[index].shelf);
+        let frame = Frame::Sync(SyncMessage::Answer(said));
+        let bytes: Rc<[u8]> = Rc::from(frame.encode());
+        self.transmit(index, to, &frame, &bytes);
     }
 
     pub(super) fn transmit(

@@ -51,11 +51,7 @@ impl World {
             evidence: self.evidence.counts(),
             faults,
             audit_hash: Blake3Digest::new(*self.audit.finalize().as_bytes()),
-            heights: self
-                .nodes
-                .iter()
-                .map(|node| node.store.len() as u64)
-                .collect(),
+            heights: self.nodes.iter().map(crate::node::Node::stored).collect(),
             blocks: self.agreement.highest(),
             messages: self.network.sent().values().sum(),
             transactions: self.progress.decided() as u64,

@@ -4,7 +4,8 @@ use super::{Event, World};
 use crate::node::Waiting;
 use crate::oracle::Violation;
 use crate::recording::{Door, EffectBytes, Recording, Step};
-use polity_replica::{Effect, Snapshot};
+use polity_replica::sync::{SyncMessage, SyncRecord, SyncRequest};
+use polity_replica::{Effect, Frame, Record, Replayed, Snapshot};
 use polity_types::{Effects, wire};
 
 /// What a replica holds is counted after every so many of its steps.
@@ -41,8 +42,8 @@ impl World {
             .as_ref()
             .map_or(0, |snapshot| snapshot.meta.height.get());
         let mut applied = Vec::new();
-        let built = node.basis.build(snapshot.clone(), &journal, |committed| {
-            applied.push(committed);
+        let built = node.basis.build(snapshot.clone(), &journal, |replayed| {
+            applied.push(replayed);
         });
         let replica = match built {
             Ok(replica) => replica,
@@ -63,14 +64,19 @@ impl World {
         };
         if node.is_honest() {
             self.agreement.restarted(id, base);
-            for committed in &applied {
-                let agreed = self.agreement.committed(id, committed);
+            for replayed in &applied {
+                let agreed = match replayed {
+                    Replayed::Block(committed) => self.agreement.committed(id, committed),
+                    Replayed::Snapshot(meta) => self.agreement.installed(id, meta),
+                };
                 self.fail(agreed);
             }
             self.compare(index);
         }
-        for committed in applied {
-            self.keep(index, &committed);
+        for replayed in applied {
+            if let Replayed::Block(committed) = replayed {
+                self.keep(index, &committed);
+            }
         }
         self.note(|| format!("{id} starts ({start}) from {records} records above height {base}"));
         self.set_alarm(index);
@@ -136,7 +142,8 @@ impl World {
         let mut has_applied = false;
         for (effect, bytes) in &effects {
             self.nodes[index].effects.absorb(bytes);
-            has_applied |= matches!(effect, Effect::Committed(_));
+            has_applied |= matches!(effect, Effect::Committed(_) | Effect::Installed(_));
+            self.note_sync(index, effect);
             if self.nodes[index].is_honest() {
                 self.observe(index, effect);
             }
@@ -243,7 +250,6 @@ impl World {
     pub(super) fn observe(&mut self, index: usize, effect: &Effect) {
         let id = self.nodes[index].id;
         match effect {
-            Effect::ServeSync { .. } | Effect::Installed(_) => {}
             Effect::Committed(committed) => {
                 let height = committed.block.header().height.get();
                 let digest = committed.block.digest();
@@ -266,11 +272,33 @@ impl World {
                 let reason = format!("honest replica {id} halts: {halt}");
                 self.fail(Err(Violation::new("agreement", reason)));
             }
+            Effect::Installed(installed) => {
+                let height = installed.meta.height;
+                self.note(|| format!("{id} goes on from a snapshot of {height}"));
+                let result = self.agreement.installed(id, &installed.meta);
+                self.fail(result);
+            }
             Effect::Persist(_)
             | Effect::Send { .. }
             | Effect::Broadcast(_)
             | Effect::Answer { .. }
+            | Effect::ServeSync { .. }
             | Effect::ServeDecided { .. } => {}
+        }
+    }
+
+    /// What a replica does to catch up, for scenarios and for those who are behind it.
+    fn note_sync(&mut self, index: usize, effect: &Effect) {
+        let node = &mut self.nodes[index];
+        match effect {
+            Effect::Send {
+                frame: Frame::Sync(SyncMessage::Request(SyncRequest::Chunk { index, .. })),
+                ..
+            } => node.chunks_asked.push(*index),
+            Effect::Persist(Record::Sync(SyncRecord::Epoch(end))) => {
+                node.shelf.ended((**end).clone());
+            }
+            _ => {}
         }
     }
 

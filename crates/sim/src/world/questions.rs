@@ -56,6 +56,16 @@ impl World {
         &self.nodes[id.get() as usize].store
     }
 
+    /// Heights of the snapshots that a replica installed.
+    pub fn installed(&self, id: ReplicaId) -> &[u64] {
+        &self.nodes[id.get() as usize].installed
+    }
+
+    /// Chunks of snapshots that a replica asked for since it started.
+    pub fn chunks_asked(&self, id: ReplicaId) -> &[u32] {
+        &self.nodes[id.get() as usize].chunks_asked
+    }
+
     /// The records on a replica's disk.
     pub fn journal(&self, id: ReplicaId) -> Vec<Record> {
         let payloads = self.nodes[id.get() as usize].disk.clone().recover();

@@ -77,7 +77,7 @@ impl World {
             .nodes
             .iter()
             .map(|node| match &node.replica {
-                None => format!("{} down at {}", node.id, node.store.len()),
+                None => format!("{} down at {}", node.id, node.stored()),
                 Some(replica) => {
                     let machine = replica.machine();
                     format!(
@@ -168,6 +168,11 @@ impl World {
         let frame = Frame::Consensus(message);
         let bytes = Rc::from(frame.encode());
         self.route(index, to, &frame, &bytes);
+    }
+
+    /// A member forgets the snapshots that it serves.
+    pub fn drop_snapshots(&mut self, id: ReplicaId) {
+        self.nodes[id.get() as usize].shelf.clear();
     }
 
     /// Links behave like this from now on.

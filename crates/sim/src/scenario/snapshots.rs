@@ -1,0 +1,192 @@
+//! Far behind: catching up by a certified snapshot (FB-14, FB-19).
+
+use super::{Play, broken, inconclusive, millis, seconds};
+use crate::adversary::SnapshotLiar;
+use crate::federation::Federation;
+use crate::keys::Scheme;
+use crate::network::Link;
+use crate::node::CrashPoint;
+use crate::outcome::Failure;
+use crate::world::{Options, World};
+use polity_replica::sync::SyncRecord;
+use polity_replica::{Config, Record};
+use polity_types::ReplicaId;
+use std::rc::Rc;
+
+/// Heights of an epoch.
+const EPOCH: u64 = 5;
+
+/// Accounts that make a ledger of several chunks.
+const ACCOUNTS: u32 = 12_000;
+
+/// Whoever is so many heights behind takes a snapshot.
+const SNAPSHOT_AFTER: u64 = 8;
+
+fn federation(play: &Play, members: usize) -> Rc<Federation> {
+    let federation = Federation::new(&play.seed, Scheme::Stub, &vec![1; members], EPOCH);
+    Rc::new(federation.with_accounts(ACCOUNTS))
+}
+
+fn options() -> Options {
+    Options {
+        config: Config {
+            snapshot_after: SNAPSHOT_AFTER,
+            ..Config::default()
+        },
+        ..Options::default()
+    }
+}
+
+/// A member loses power early, and the others go on for some epochs.
+fn sleep(world: &mut World, sleeper: ReplicaId, epochs: u64) -> Result<(), Failure> {
+    world.load(millis(80), 2);
+    let limit = world.pace().heights(0, 3);
+    world.expect(limit, "the first height", |world| {
+        world.lowest_height() >= 1
+    })?;
+    world.crash(sleeper);
+    let limit = world.pace().heights(0, (epochs * EPOCH + 3) as u32);
+    let target = epochs * EPOCH + 2;
+    world.expect(limit, "some epochs", |world| {
+        world.lowest_height() >= target
+    })
+}
+
+/// The sleeper wakes, and has what the others have.
+fn wake(world: &mut World, sleeper: ReplicaId) -> Result<(), Failure> {
+    world.restart(sleeper)?;
+    let target = world.agreement().highest();
+    world.expect(seconds(120), "the sleeper catches up", |world| {
+        world.height(sleeper) >= target
+    })
+}
+
+/// FB-19: a member slept for epochs, wakes under load, over links of every kind.
+pub(super) fn sleeper(play: &mut Play) -> Result<(), Failure> {
+    let mut random = play.random("links");
+    for members in [4, 7] {
+        let federation = federation(play, members);
+        let everybody: Vec<ReplicaId> = federation.ids().collect();
+        let sleeper = play.pick("sleeper", &everybody);
+        let mut options = options();
+        options.sync = millis(random.below(4));
+        let epochs = 3 + random.below(3);
+        let is_lossy = random.below(2) == 0;
+        play.world(&federation, options, |world| {
+            sleep(world, sleeper, epochs)?;
+            if is_lossy {
+                world.set_link(Link::reordering(millis(5), millis(20)).losing(20_000));
+            }
+            wake(world, sleeper)?;
+            if world.installed(sleeper).is_empty() && !is_lossy {
+                return broken(format!("replica {sleeper} took blocks"));
+            }
+            world.settle(3)
+        })?;
+    }
+    Ok(())
+}
+
+/// FB-15, FB-19: the sleeper loses power at some record of its sync, and goes on with the next chunk.
+pub(super) fn sleeper_crash(play: &mut Play) -> Result<(), Failure> {
+    let federation = federation(play, 4);
+    let everybody: Vec<ReplicaId> = federation.ids().collect();
+    let sleeper = play.pick("sleeper", &everybody);
+    let mut random = play.random("crash");
+    // Ends of four epochs, the start, four chunks, and that it counts.
+    for _ in 0..3 {
+        let offset = random.below(12);
+        let kept = [None, Some(0), Some(1 + random.below(300_000) as usize)];
+        let kept = kept[random.below(3) as usize];
+        play.world(&federation, options(), |world| {
+            sleep(world, sleeper, 4)?;
+            // The others rest, so that the snapshot is the newest one all the time.
+            world.idle();
+            world.run_for(seconds(2))?;
+            let record = world.records(sleeper) + offset;
+            world.crash_at(sleeper, CrashPoint { record, kept });
+            world.restart(sleeper)?;
+            world.arrange(seconds(60), "the crash", |world| !world.is_up(sleeper))?;
+            world.run_for(millis(random.below(3_000)))?;
+            world.restart(sleeper)?;
+            let replica = world.replica(sleeper);
+            let progress = replica.and_then(|replica| replica.sync_progress());
+            let had = progress.map_or(0, |(_, chunks)| chunks);
+            let highest = world.agreement().highest();
+            world.expect(seconds(120), "the sleeper catches up", |world| {
+                world.height(sleeper) >= highest
+            })?;
+            if let Some(again) = world
+                .chunks_asked(sleeper)
+                .iter()
+                .find(|chunk| **chunk < had)
+            {
+                return broken(format!("chunk {again} was fetched again, {had} were there"));
+            }
+            let journal = world.journal(sleeper);
+            let starts = journal
+                .iter()
+                .filter(|record| matches!(record, Record::Sync(SyncRecord::Started(_))));
+            if starts.count() != 1 {
+                return broken("the sync started over");
+            }
+            world.settle(3)
+        })?;
+    }
+    Ok(())
+}
+
+/// FB-19: a liar serves snapshots in each of its ways, and boasts so that it is asked first.
+pub(super) fn snapshot_liar(play: &mut Play) -> Result<(), Failure> {
+    let federation = federation(play, 4);
+    let everybody: Vec<ReplicaId> = federation.ids().collect();
+    let sleeper = play.pick("sleeper", &everybody);
+    let liar = play.pick("liar", &federation.others(&[sleeper]));
+    let first = play.random("lie").below(SnapshotLiar::LIES);
+    for lie in [first, (first + 1) % SnapshotLiar::LIES] {
+        let options = options().with(liar, SnapshotLiar::new(lie));
+        play.world(&federation, options, |world| {
+            sleep(world, sleeper, 4)?;
+            wake(world, sleeper)?;
+            let replica = world.replica(sleeper);
+            let excluded = replica
+                .into_iter()
+                .flat_map(|replica| replica.sync_excluded());
+            let honest: Vec<ReplicaId> = excluded.filter(|id| *id != liar).collect();
+            if !honest.is_empty() {
+                return broken(format!("honest members are asked no more: {honest:?}"));
+            }
+            world.settle(3)
+        })?;
+    }
+    Ok(())
+}
+
+/// FB-19: every peer drops the snapshot in the middle, so the next one is taken, or blocks.
+pub(super) fn dropped_snapshot(play: &mut Play) -> Result<(), Failure> {
+    let federation = federation(play, 4);
+    let everybody: Vec<ReplicaId> = federation.ids().collect();
+    let sleeper = play.pick("sleeper", &everybody);
+    let others = federation.others(&[sleeper]);
+    let gone = 1 + play.random("gone").below(3) as usize;
+    play.world(&federation, options(), |world| {
+        sleep(world, sleeper, 4)?;
+        world.restart(sleeper)?;
+        world.arrange(seconds(60), "the first chunks", |world| {
+            let replica = world.replica(sleeper);
+            let progress = replica.and_then(|replica| replica.sync_progress());
+            progress.is_some_and(|(_, chunks)| chunks > 0)
+        })?;
+        for id in &others[..gone] {
+            world.drop_snapshots(*id);
+        }
+        let target = world.agreement().highest();
+        world.expect(seconds(120), "the sleeper catches up", |world| {
+            world.height(sleeper) >= target
+        })?;
+        if world.height(sleeper) == 0 {
+            return inconclusive("nothing was there");
+        }
+        world.settle(3)
+    })
+}
