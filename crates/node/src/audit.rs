@@ -399,16 +399,32 @@ pub fn audit_export(
     Ok(audit.finish())
 }
 
-/// Writes the decided blocks of a data directory into a file of their own. Returns how many.
+/// Writes the decided blocks of a data directory into a file of their own. Returns how many. Blocks
+/// that are missing are an error, and then there is no file.
 pub fn export(directory: &Path, genesis: &Genesis, out: &Path) -> Result<u64, VerifyError> {
     let io = |source| VerifyError::Io {
         path: out.to_owned(),
         source,
     };
+    let file = File::create_new(out).map_err(io)?;
+    let result = write_export(directory, genesis, file, io);
+    if result.is_err() {
+        // Half of a chain is of no use; the error says more than a second one could.
+        let _ = std::fs::remove_file(out);
+    }
+    result
+}
+
+fn write_export(
+    directory: &Path,
+    genesis: &Genesis,
+    file: File,
+    io: impl Fn(io::Error) -> VerifyError,
+) -> Result<u64, VerifyError> {
     let chain = genesis.chain().map_err(GenesisError::from)?;
-    let mut file = BufWriter::new(File::create_new(out).map_err(io)?);
-    file.write_all(EXPORT_MAGIC).map_err(io)?;
-    file.write_all(chain.id().as_bytes()).map_err(io)?;
+    let mut file = BufWriter::new(file);
+    file.write_all(EXPORT_MAGIC).map_err(&io)?;
+    file.write_all(chain.id().as_bytes()).map_err(&io)?;
     let mut count = 0;
     steps(directory, chain.id(), |step| {
         let decided = match step {
@@ -422,13 +438,13 @@ pub fn export(directory: &Path, genesis: &Genesis, out: &Path) -> Result<u64, Ve
         let bytes = wire::encode(&decided);
         let length = u32::try_from(bytes.len())
             .map_err(|_| io(io::Error::other("a block is longer than 4 GiB")))?;
-        file.write_all(&length.to_le_bytes()).map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
+        file.write_all(&length.to_le_bytes()).map_err(&io)?;
+        file.write_all(&bytes).map_err(&io)?;
         count += 1;
         Ok(())
     })?;
-    file.flush().map_err(io)?;
-    file.get_ref().sync_all().map_err(io)?;
+    file.flush().map_err(&io)?;
+    file.get_ref().sync_all().map_err(&io)?;
     Ok(count)
 }
 

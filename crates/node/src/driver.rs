@@ -22,7 +22,7 @@ use polity_crypto::Verified;
 use polity_ledger::{SignedTransaction, TransactionId};
 use polity_replica::sync::SyncRecord;
 use polity_replica::{Admission, Effect, Frame, Input, Record, Refusal};
-use polity_types::{ReplicaId, Time};
+use polity_types::{Height, ReplicaId, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -128,6 +128,8 @@ pub struct Driver<F> {
     pub meters: Arc<Meters>,
     /// Header and certificate of the last block, unless a snapshot took the place of later ones.
     pub last: Option<(Header, VoteCertificate)>,
+    /// The height of the snapshot that is being fetched.
+    pub syncing: Option<Height>,
     /// A snapshot is taken every so many blocks.
     pub snapshot_every: u64,
     /// Requests whose results are not complete.
@@ -266,6 +268,7 @@ impl<F: FileLayer> Driver<F> {
             self.host.tick(now)?;
         }
         self.release()?;
+        self.watch_sync();
         for question in questions {
             let journal_bytes = self.host.journal_bytes();
             question(&mut View {
@@ -434,6 +437,33 @@ impl<F: FileLayer> Driver<F> {
             })?;
         }
         Ok(())
+    }
+
+    /// Tells log and counters what became of a sync beside its records.
+    fn watch_sync(&mut self) {
+        let replica = self.host.replica();
+        let (error, count) = replica.sync_refused();
+        let news = count.saturating_sub(self.meters.sync_refused.read());
+        self.meters.sync_refused.add(news);
+        // The first ones, then ever fewer: whoever lies must not fill the disk with log lines.
+        if let Some(error) = error
+            && news > 0
+            && count.is_power_of_two()
+        {
+            let excluded: Vec<String> = replica.sync_excluded().map(|id| id.to_string()).collect();
+            let excluded = excluded.join(",");
+            tracing::warn!(%error, count, excluded, "sync: an answer is of no use");
+        }
+        let syncing = replica
+            .sync_progress()
+            .map(|(target, _)| target.meta.height);
+        let before = std::mem::replace(&mut self.syncing, syncing);
+        if let (Some(height), None) = (before, syncing)
+            && height > replica.tip().parent.height
+        {
+            tracing::warn!(%height, "sync: the snapshot is given up for now");
+            self.meters.syncs_failed.add(1);
+        }
     }
 
     /// Tells log, counters and index of a sync. The record is durable.

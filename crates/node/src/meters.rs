@@ -44,6 +44,10 @@ pub struct Meters {
     pub syncs_started: Meter,
     /// Chunks of them that it has.
     pub sync_chunks: Meter,
+    /// Such snapshots that were given up.
+    pub syncs_failed: Meter,
+    /// Answers about snapshots that were of no use.
+    pub sync_refused: Meter,
     /// Snapshots of others that took the place of blocks.
     pub syncs_installed: Meter,
     /// Pieces of evidence reported.

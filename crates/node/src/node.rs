@@ -345,6 +345,7 @@ async fn start(
         archive,
         meters: Arc::clone(meters),
         last: recovered.last,
+        syncing: None,
         snapshot_every: config.storage.snapshot_every_blocks,
         submissions: Submissions::default(),
         clock: Clock::default(),

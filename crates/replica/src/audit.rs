@@ -219,14 +219,14 @@ impl<V: Verifier> Auditor<V> {
                 .map_err(|source| AuditError::EpochEnd { height: at, source })?;
             last = Some(&end.last);
         }
-        let is_of_end = |last: &&DecidedHeader| {
+        let is_of_end = |last: &DecidedHeader| {
             last.header.height == height
                 && last.header.digest() == meta.digest
                 && last.header.timestamp == meta.timestamp
                 && last.header.application_root == meta.header_application
                 && meta.certificate.as_ref() == Some(&last.certificate)
         };
-        if last.filter(is_of_end).is_none() {
+        if !last.is_some_and(is_of_end) {
             return Err(unfit);
         }
         let wrong = |source| AuditError::Snapshot { height, source };

@@ -175,6 +175,16 @@ fn render(
             &meters.sync_chunks,
         ),
         (
+            "syncs_failed_total",
+            "Snapshots of others that were given up.",
+            &meters.syncs_failed,
+        ),
+        (
+            "sync_answers_refused_total",
+            "Answers about snapshots that were of no use.",
+            &meters.sync_refused,
+        ),
+        (
             "syncs_installed_total",
             "Snapshots of others that took the place of blocks.",
             &meters.syncs_installed,

@@ -136,7 +136,7 @@ fn fb_19_an_audit_follows_a_journal_over_the_blocks_that_a_snapshot_replaced() {
         matches!(refused, VerifyError::Gap { first, last } if (first, last) == gap),
         "{refused}"
     );
-    assert!(!refused.is_unsafe());
+    assert!(!refused.is_unsafe() && !out.exists());
 }
 
 #[test]
