@@ -245,8 +245,8 @@ impl Repair {
                         let received = Input::Received { from, message };
                         self.follower.handle(now, received)?;
                     }
-                    // Members send again what waits.
-                    Ok(Frame::Transactions(_)) => {}
+                    // Members send again what waits, and there is no snapshot for them here.
+                    Ok(Frame::Transactions(_) | Frame::Sync(_)) => {}
                     Err(error) => {
                         tracing::debug!(peer = %from, lane = lane.name(), %error, "frame dropped");
                     }
@@ -281,6 +281,8 @@ impl Repair {
                 | Effect::Answer { .. }
                 | Effect::Committed(_)
                 | Effect::ServeDecided { .. }
+                | Effect::ServeSync { .. }
+                | Effect::Installed(_)
                 | Effect::Report(_) => Ok(()),
             };
             if let Err(error) = sent {

@@ -20,7 +20,7 @@ fn is_decision(record: &Record) -> bool {
 fn height_of(record: &Record) -> Option<Height> {
     match record {
         Record::Consensus(record) => Some(record.height()),
-        Record::Pooled(_) => None,
+        Record::Pooled(_) | Record::Sync(_) => None,
     }
 }
 
