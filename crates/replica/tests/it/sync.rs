@@ -467,7 +467,7 @@ fn gone(answer: SyncAnswer) -> Option<SyncAnswer> {
 #[case::of_nothing(|chunks: &mut Vec<Vec<u8>>| chunks[1] = vec![0xff; 100])]
 #[case::out_of_order(|chunks: &mut Vec<Vec<u8>>| chunks.swap(0, 1))]
 fn fb_19_a_false_snapshot_excludes_who_offered_it(#[case] falsify: fn(&mut Vec<Vec<u8>>)) {
-    let mut federation = slept_until(5 * EPOCH);
+    let mut federation = slept_until(5 * EPOCH + 1);
     let shelves: Vec<Shelf> = (0..3).map(|n| federation.nodes[n].shelf.clone()).collect();
     // Nobody has blocks, and the only offer is false.
     let first = federation.nodes[0].chain[5 * EPOCH as usize].clone();
