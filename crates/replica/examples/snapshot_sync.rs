@@ -16,7 +16,8 @@ use polity_ledger::{
 };
 use polity_replica::sync::{Shelf, SyncMessage, answer};
 use polity_replica::{
-    Config, Effect, Frame, Genesis, GenesisMember, Input, Purpose, Replica, admit,
+    Config, ConsensusRules, Effect, Frame, Genesis, GenesisMember, Input, Purpose, Replica,
+    TierFloors, admit,
 };
 use polity_types::{Amount, Height, ReplicaId, Seed, StateMachine as _, Time, Weight, wire};
 use std::error::Error;
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let [member, owner, stranger] = [1, 2, 3].map(|n| Ed25519Signer::from_seed(&[n; 32]));
     let genesis = genesis(accounts, &member, &owner)?;
-    let verifier = Ed25519Verifier::default();
+    let predicate = Ed25519Verifier::default();
     let config = Config {
         snapshot_after: EPOCH,
         ..Config::default()
@@ -47,12 +48,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         Purpose::Production,
         config.clone(),
         member,
-        verifier.clone(),
+        predicate.clone(),
         Seed::new([9; 32]),
     )?;
     let mut shelf = Shelf::default();
     let mut now = genesis.start;
-    let mut checker = Checker::new(verifier.clone(), 0);
+    let mut checker = Checker::new(predicate.clone(), 0);
     for nonce in 0.. {
         if solo.tip().parent.height.get() > 2 * EPOCH {
             break;
@@ -72,9 +73,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let bytes = transfer.sign(&[&owner])?.encode();
         let chain = solo.chain().id();
-        let verified = admit(&bytes, chain, genesis.tiers.transactions, &mut checker)?;
+        let admitted = admit(&bytes, chain, genesis.tiers.transactions, &mut checker)?;
         let mut effects: Vec<Effect> = solo
-            .handle(now, Input::Submitted(vec![verified]))
+            .handle(now, Input::Submitted(vec![admitted]))
             .into_vec();
         effects.extend(solo.tick(now));
         for effect in effects {
@@ -96,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Purpose::Production,
         config,
         keys,
-        verifier,
+        predicate,
         Seed::new([8; 32]),
     )?;
     let from = ReplicaId::new(0);
@@ -143,7 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         queue = next;
     }
-    let synced = start.elapsed().as_secs_f64();
+    let synced = start.elapsed().as_micros().max(1);
     let meta = meta.ok_or("a snapshot")?;
 
     let start = Instant::now();
@@ -154,24 +155,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         restore.push(chunk)?;
     }
     let mut ledger = restore.finish()?;
-    let plain = start.elapsed().as_secs_f64();
+    let plain = start.elapsed().as_micros().max(1);
     assert_eq!(ledger.root(), follower.ledger_mut().root());
 
-    let megabytes = chunks.iter().map(Vec::len).sum::<usize>() as f64 / 1e6;
+    let bytes: usize = chunks.iter().map(Vec::len).sum();
     println!(
-        "{accounts} accounts, {} chunks, {megabytes:.1} MB, {bytes_sent} bytes sent, {journal} \
-         bytes of journal, up to height {}",
+        "{accounts} accounts, {} chunks, {bytes} bytes, {bytes_sent} bytes sent, {journal} bytes of \
+         journal, up to height {}",
         chunks.len(),
         meta.height
     );
-    for (what, seconds) in [("sync", synced), ("plain restore", plain)] {
+    for (what, micros) in [("sync", synced), ("plain restore", plain)] {
         println!(
-            "{what}: {seconds:.3} s, {:.1} MB/s, {:.0} accounts/s",
-            megabytes / seconds,
-            accounts as f64 / seconds
+            "{what}: {} ms, {} MB/s, {} accounts/s",
+            micros / 1_000,
+            bytes as u128 / micros,
+            accounts as u128 * 1_000_000 / micros
         );
     }
-    println!("ratio: {:.2}", synced / plain);
+    println!("sync takes {} % of plain restore", synced * 100 / plain);
     Ok(())
 }
 
@@ -192,10 +194,10 @@ fn genesis(
     Ok(Genesis {
         name: "one".into(),
         start: Time::from_millis(1_000),
-        tiers: Default::default(),
-        consensus: polity_replica::ConsensusRules {
+        tiers: TierFloors::default(),
+        consensus: ConsensusRules {
             epoch_length: EPOCH,
-            ..Default::default()
+            ..ConsensusRules::default()
         },
         members: vec![GenesisMember {
             id: ReplicaId::new(0),
