@@ -105,10 +105,10 @@ impl Archive {
             .name("polity-index".to_owned())
             .spawn(move || write(&writer_store, &hub, &received))?;
         let requests = Arc::new(Requests::default());
-        let served = Arc::clone(&requests);
+        let waiting = Arc::clone(&requests);
         let server = std::thread::Builder::new()
             .name("polity-serve".to_owned())
-            .spawn(move || serve::run(&blocks, &transport, &served))?;
+            .spawn(move || serve::run(&blocks, &transport, &waiting))?;
         Ok(Self {
             tasks: Some(tasks),
             requests,

@@ -439,6 +439,9 @@ mod tests {
         }
     }
 
+    /// Its name, what happens to the node, and whether it forgot by that.
+    type Spoilt<'a> = (&'static str, &'a dyn Fn(&Path), bool);
+
     /// What the node forgot is given up; what is wrong otherwise is not.
     #[test]
     fn fb_15_only_a_node_that_forgot_gives_its_journal_up() {
@@ -456,8 +459,7 @@ mod tests {
             let (_elsewhere, other) = fresh();
             fs::copy(other.join("journal"), node.join("journal")).unwrap();
         };
-        type Spoil<'a> = &'a dyn Fn(&Path);
-        let cases: [(&str, Spoil<'_>, bool); 3] = [
+        let cases: [Spoilt<'_>; 3] = [
             ("another key", &foreign, true),
             ("a damaged header", &damaged, true),
             ("another chain", &abroad, false),

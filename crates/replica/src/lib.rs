@@ -11,15 +11,17 @@
 //!            └─────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Beside it stand [`Restorer`], which continues from a journal, [`Auditor`], which checks a chain
-//! offline and trusts nothing, and [`proof`], for clients that hold only the genesis.
+//! Beside it stand [`Restorer`], which continues from a journal, [`sync`], by which a replica far behind
+//! takes a certified snapshot, [`Auditor`], which checks a chain offline and trusts nothing, and [`proof`],
+//! for clients that hold only the genesis.
 //!
 //! # What the host must do
 //!
 //! Carry out effects in order; nothing behind a [`Effect::Persist`] leaves before that record is
 //! durable. Decode frames with [`Frame::decode`], hand messages in with the authenticated link they
-//! came over, and pass transactions through [`admit`]. Answer [`Effect::ServeDecided`] from its
-//! store. Call `tick` at the deadline; the first is due at once and starts the replica.
+//! came over, and pass transactions through [`admit`]. Answer [`Effect::ServeDecided`] and
+//! [`Effect::ServeSync`] from its store. Call `tick` at the deadline; the first is due at once and
+//! starts the replica.
 #![no_std]
 #![forbid(unsafe_code)]
 

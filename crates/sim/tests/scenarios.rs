@@ -39,6 +39,10 @@ named! {
     chaos_ends_well: "chaos", 12;
     fb_15_power_fails_at_every_record_of_three_blocks: "crash-at-persist", 1;
     fb_15_a_restarted_member_is_told_another_story: "two-stories", 4;
+    fb_19_a_sleeper_catches_up_by_a_snapshot: "sleeper", 2;
+    fb_15_a_sleeper_loses_power_while_it_catches_up: "sleeper-crash", 2;
+    fb_19_a_liar_about_snapshots_gets_nowhere: "snapshot-liar", 3;
+    fb_19_a_snapshot_is_dropped_while_it_is_fetched: "dropped-snapshot", 2;
     fb_16_an_equivocating_leader_is_convicted: "equivocating-leader", 2;
     fb_1_members_of_unequal_weight: "weights", 4;
     fb_16_a_split_voter_forks_nothing: "split-voter", 4;

@@ -79,11 +79,16 @@ pub(crate) fn judge(
     let mut receipts = Receipts::new();
     let mut findings = Findings::default();
     let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
-    // The longest chain knows the most.
-    let longest = chains.iter().max_by_key(|chain| chain.height);
+    // The longest chain knows the most, if no snapshot took the place of its blocks.
+    let whole = chains.iter().filter(|chain| chain.gaps.is_empty());
+    let longest = whole.clone().max_by_key(|chain| chain.height);
     let node = longest.map(|chain| &chain.path);
     let Some(node) = node.filter(|_| chains.len() == count) else {
-        broken.push(format!("{} of {count} chains were found", chains.len()));
+        broken.push(format!(
+            "{} of {count} chains were found, {} of them whole",
+            chains.len(),
+            whole.count()
+        ));
         return Ok((findings, broken));
     };
     let audited = audit_blocks(node, &genesis, |committed| {

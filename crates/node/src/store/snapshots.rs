@@ -73,7 +73,7 @@ impl Store {
                 .retain(|(height, _), _| is_kept(height))
                 .map_err(redb::Error::from)?;
             epochs
-                .retain(|height, _| is_kept(height))
+                .retain(|height, ()| is_kept(height))
                 .map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
@@ -156,7 +156,7 @@ impl Store {
             let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
             table.retain(|_, _| false).map_err(redb::Error::from)?;
             let mut epochs = write.open_table(EPOCHS).map_err(redb::Error::from)?;
-            epochs.retain(|_, _| false).map_err(redb::Error::from)?;
+            epochs.retain(|_, ()| false).map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
     }

@@ -140,7 +140,7 @@ impl Node {
 }
 
 /// What becomes of an honest answer.
-pub(crate) type Lie = fn(SyncAnswer) -> Option<SyncAnswer>;
+pub(crate) type Lie = fn(SyncAnswer) -> Vec<SyncAnswer>;
 
 /// A frame under way.
 #[derive(Clone)]
@@ -357,14 +357,13 @@ impl Federation {
                     let honest = answer(request, &node.shelf);
                     let said = match node.lie {
                         Some(lie) => lie(honest),
-                        None => Some(honest),
+                        None => vec![honest],
                     };
-                    if let Some(said) = said {
+                    for said in said {
                         let frame = Frame::Sync(SyncMessage::Answer(said));
                         self.send(index, to.get() as usize, &frame);
                     }
                 }
-                Effect::Installed(_) => {}
                 Effect::ServeDecided {
                     to,
                     from,
@@ -383,7 +382,7 @@ impl Federation {
                         self.send(index, to.get() as usize, &frame);
                     }
                 }
-                Effect::Report(_) => {}
+                Effect::Report(_) | Effect::Installed(_) => {}
                 Effect::Halt(halt) => panic!("replica {index} halted: {halt}"),
             }
         }

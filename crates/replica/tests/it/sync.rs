@@ -328,7 +328,7 @@ fn fb_19_a_jump_without_its_snapshot_is_refused() {
 #[case::gone(gone, None)]
 #[case::other_index(other_index, None)]
 fn fb_19_a_lie_is_refused_at_its_step(
-    #[case] lie: fn(SyncAnswer) -> Option<SyncAnswer>,
+    #[case] lie: fn(SyncAnswer) -> Vec<SyncAnswer>,
     #[case] expected: Option<SyncError>,
 ) {
     let mut federation = slept_until(5 * EPOCH + 2);
@@ -351,103 +351,106 @@ fn fb_19_a_lie_is_refused_at_its_step(
     assert_together(&mut federation);
 }
 
-fn change_chunk(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn change_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_chunk(answer, |bytes| bytes[9] ^= 1)
 }
 
-fn lengthen_chunk(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn lengthen_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_chunk(answer, |bytes| {
         bytes.resize(polity_ledger::CHUNK_LENGTH_MAX + 1, 0);
     })
 }
 
-fn with_chunk(mut answer: SyncAnswer, change: impl FnOnce(&mut Vec<u8>)) -> Option<SyncAnswer> {
+fn with_chunk(mut answer: SyncAnswer, change: impl FnOnce(&mut Vec<u8>)) -> Vec<SyncAnswer> {
     if let SyncAnswer::Chunk { bytes, .. } = &mut answer {
         let mut changed = bytes.as_slice().to_vec();
         change(&mut changed);
         *bytes = ChunkBytes::new(changed);
     }
-    Some(answer)
+    vec![answer]
 }
 
-fn move_chunk(mut answer: SyncAnswer) -> Option<SyncAnswer> {
+fn move_chunk(mut answer: SyncAnswer) -> Vec<SyncAnswer> {
     if let SyncAnswer::Chunk { proof, .. } = &mut answer {
         proof.index += 1;
     }
-    Some(answer)
+    vec![answer]
 }
 
-fn other_index(mut answer: SyncAnswer) -> Option<SyncAnswer> {
+fn other_index(mut answer: SyncAnswer) -> Vec<SyncAnswer> {
     if let SyncAnswer::Chunk { index, .. } = &mut answer {
         *index = u32::MAX;
     }
-    Some(answer)
+    vec![answer]
 }
 
-fn repeat_ends(mut answer: SyncAnswer) -> Option<SyncAnswer> {
+fn repeat_ends(mut answer: SyncAnswer) -> Vec<SyncAnswer> {
     if let SyncAnswer::Epochs { ends, .. } = &mut answer
         && let Some(end) = ends.first().cloned()
     {
         ends.resize(ENDS_MAX + 1, end);
     }
-    Some(answer)
+    vec![answer]
 }
 
 fn with_offer(
     mut answer: SyncAnswer,
     change: impl FnOnce(&mut polity_replica::sync::Offer),
-) -> Option<SyncAnswer> {
+) -> Vec<SyncAnswer> {
     if let SyncAnswer::Epochs {
         offer: Some(offer), ..
     } = &mut answer
     {
         change(offer);
     }
-    Some(answer)
+    vec![answer]
 }
 
-fn other_state(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn other_state(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_offer(answer, |offer| {
-        offer.ledger_root = Sha256Digest::new([7; 32])
+        offer.ledger_root = Sha256Digest::new([7; 32]);
     })
 }
 
-fn no_chunks(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn no_chunks(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_offer(answer, |offer| offer.chunks = 0)
 }
 
-fn too_many_chunks(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn too_many_chunks(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_offer(answer, |offer| offer.chunks = CHUNKS_MAX + 1)
 }
 
-fn no_epoch_start(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn no_epoch_start(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_offer(answer, |offer| {
         offer.first.header.height = offer.first.header.height.next();
     })
 }
 
-fn other_parent(answer: SyncAnswer) -> Option<SyncAnswer> {
+fn other_parent(answer: SyncAnswer) -> Vec<SyncAnswer> {
     with_offer(answer, |offer| {
         offer.first.header.parent = Sha256Digest::new([7; 32]);
     })
 }
 
-fn empty(answer: SyncAnswer) -> Option<SyncAnswer> {
-    Some(match answer {
+fn empty(answer: SyncAnswer) -> Vec<SyncAnswer> {
+    vec![match answer {
         SyncAnswer::Epochs { .. } => SyncAnswer::Epochs {
             ends: Vec::new(),
             offer: None,
         },
         other => other,
-    })
+    }]
 }
 
-fn no_chunk(answer: SyncAnswer) -> Option<SyncAnswer> {
-    (!matches!(answer, SyncAnswer::Chunk { .. })).then_some(answer)
+fn no_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
+    match answer {
+        SyncAnswer::Chunk { .. } => Vec::new(),
+        other => vec![other],
+    }
 }
 
-fn gone(answer: SyncAnswer) -> Option<SyncAnswer> {
-    Some(match answer {
+fn gone(answer: SyncAnswer) -> Vec<SyncAnswer> {
+    vec![match answer {
         SyncAnswer::Chunk {
             height,
             chunks_root,
@@ -457,7 +460,7 @@ fn gone(answer: SyncAnswer) -> Option<SyncAnswer> {
             chunks_root,
         },
         other => other,
-    })
+    }]
 }
 
 /// FB-19: chunks that are what was offered and make no state, or another one, exclude whoever
@@ -467,7 +470,7 @@ fn gone(answer: SyncAnswer) -> Option<SyncAnswer> {
 #[case::of_nothing(|chunks: &mut Vec<Vec<u8>>| chunks[1] = vec![0xff; 100])]
 #[case::out_of_order(|chunks: &mut Vec<Vec<u8>>| chunks.swap(0, 1))]
 fn fb_19_a_false_snapshot_excludes_who_offered_it(#[case] falsify: fn(&mut Vec<Vec<u8>>)) {
-    let mut federation = slept_until(5 * EPOCH);
+    let mut federation = slept_until(5 * EPOCH + 1);
     let shelves: Vec<Shelf> = (0..3).map(|n| federation.nodes[n].shelf.clone()).collect();
     // Nobody has blocks, and the only offer is false.
     let first = federation.nodes[0].chain[5 * EPOCH as usize].clone();

@@ -5,7 +5,7 @@ use crate::adversary::SnapshotLiar;
 use crate::federation::Federation;
 use crate::keys::Scheme;
 use crate::network::Link;
-use crate::node::CrashPoint;
+use crate::node::{CrashPoint, SimReplica};
 use crate::outcome::Failure;
 use crate::world::{Options, World};
 use polity_replica::sync::SyncRecord;
@@ -149,9 +149,7 @@ pub(super) fn snapshot_liar(play: &mut Play) -> Result<(), Failure> {
             sleep(world, sleeper, 4)?;
             wake(world, sleeper)?;
             let replica = world.replica(sleeper);
-            let excluded = replica
-                .into_iter()
-                .flat_map(|replica| replica.sync_excluded());
+            let excluded = replica.into_iter().flat_map(SimReplica::sync_excluded);
             let honest: Vec<ReplicaId> = excluded.filter(|id| *id != liar).collect();
             if !honest.is_empty() {
                 return broken(format!("honest members are asked no more: {honest:?}"));

@@ -354,7 +354,7 @@ fn fb_19_a_journal_that_jumps_makes_replica_and_index_again() {
     let bytes = file.0.borrow().durable.clone();
     let mut offsets = Vec::new();
     Journal::open(file, chain, &past.story.own_key(), |offset, _| {
-        offsets.push(offset)
+        offsets.push(offset);
     })
     .unwrap();
     let cut = usize::try_from(*offsets.last().unwrap()).unwrap();
