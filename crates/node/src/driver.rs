@@ -314,7 +314,7 @@ impl<F: FileLayer> Driver<F> {
         for Released { effect, entry } in released {
             match effect {
                 // The host keeps records to itself.
-                Effect::Persist(_) => {}
+                Effect::Persist(_) | Effect::ServeSync { .. } | Effect::Installed(_) => {}
                 Effect::Send { to, frame } => self.send(Some(to), frame),
                 Effect::Broadcast(frame) => self.send(None, frame),
                 Effect::Answer { id, result } => self.submissions.answer(&id, result),
@@ -352,7 +352,6 @@ impl<F: FileLayer> Driver<F> {
                     count_max,
                     bytes_max,
                 } => self.archive.serve(to, from, count_max, bytes_max),
-                Effect::ServeSync { .. } | Effect::Installed(_) => {}
                 Effect::Report(evidence) => {
                     let chain = self.host.replica().chain();
                     let accused = evidence.accused(chain);
