@@ -5,7 +5,7 @@ use polity_consensus::fbpbft::{Message, Status};
 use polity_ledger::CHUNK_LENGTH_MAX;
 use polity_replica::Frame;
 use polity_replica::sync::{ChunkBytes, ChunkLog, ENDS_MAX, SyncAnswer, SyncMessage, SyncRequest};
-use polity_types::{Height, ReplicaId};
+use polity_types::ReplicaId;
 
 /// A member that says it is far ahead, and then answers requests for snapshots with one kind of lie
 /// (FB-19).
@@ -54,6 +54,8 @@ impl SnapshotLiar {
                 let log = ChunkLog::new(self.invented.iter().map(Vec::as_slice));
                 **offer = log.offer(offer.first.clone(), offer.ledger_root);
             }
+            // It has spoken already, see `hears`.
+            (1 | 2, SyncAnswer::Gone { .. }) => return None,
             // Nothing, once it was asked for chunks.
             (3, SyncAnswer::Chunk { .. }) => return None,
             // A committee that nobody named.
@@ -137,7 +139,7 @@ impl Adversary for SnapshotLiar {
             && log.root() == *chunks_root
         {
             let said = SyncAnswer::Chunk {
-                height: Height::new(height.get()),
+                height: *height,
                 chunks_root: *chunks_root,
                 index: *index,
                 bytes: ChunkBytes::new(bytes.clone()),

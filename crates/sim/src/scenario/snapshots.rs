@@ -1,10 +1,10 @@
 //! Far behind: catching up by a certified snapshot (FB-14, FB-19).
 
-use super::{Play, broken, inconclusive, millis, seconds};
+use super::{Play, broken, millis, seconds};
 use crate::adversary::SnapshotLiar;
 use crate::federation::Federation;
 use crate::keys::Scheme;
-use crate::network::Link;
+use crate::network::{Fate, Kind, Link};
 use crate::node::{CrashPoint, SimReplica};
 use crate::outcome::Failure;
 use crate::world::{Options, World};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 const EPOCH: u64 = 5;
 
 /// Accounts that make a ledger of several chunks.
-const ACCOUNTS: u32 = 12_000;
+const ACCOUNTS: u32 = 10_000;
 
 /// Whoever is so many heights behind takes a snapshot.
 const SNAPSHOT_AFTER: u64 = 8;
@@ -52,11 +52,26 @@ fn sleep(world: &mut World, sleeper: ReplicaId, epochs: u64) -> Result<(), Failu
     })
 }
 
-/// The sleeper wakes, and has what the others have.
+/// The sleeper wakes, and nobody gives it blocks until it has a snapshot.
 fn wake(world: &mut World, sleeper: ReplicaId) -> Result<(), Failure> {
-    world.restart(sleeper)?;
+    world.filter(move |packet| {
+        if packet.to == sleeper && packet.kind() == Kind::Decided {
+            Fate::Drop
+        } else {
+            Fate::Pass
+        }
+    });
+    world.restart(sleeper)
+}
+
+/// It has a snapshot, and then what the others have.
+fn catch_up(world: &mut World, sleeper: ReplicaId) -> Result<(), Failure> {
+    world.expect(seconds(180), "a snapshot is installed", |world| {
+        !world.installed(sleeper).is_empty()
+    })?;
+    world.unfilter();
     let target = world.agreement().highest();
-    world.expect(seconds(120), "the sleeper catches up", |world| {
+    world.expect(seconds(60), "the sleeper catches up", |world| {
         world.height(sleeper) >= target
     })
 }
@@ -64,27 +79,22 @@ fn wake(world: &mut World, sleeper: ReplicaId) -> Result<(), Failure> {
 /// FB-19: a member slept for epochs, wakes under load, over links of every kind.
 pub(super) fn sleeper(play: &mut Play) -> Result<(), Failure> {
     let mut random = play.random("links");
-    for members in [4, 7] {
-        let federation = federation(play, members);
-        let everybody: Vec<ReplicaId> = federation.ids().collect();
-        let sleeper = play.pick("sleeper", &everybody);
-        let mut options = options();
-        options.sync = millis(random.below(4));
-        let epochs = 3 + random.below(3);
-        let is_lossy = random.below(2) == 0;
-        play.world(&federation, options, |world| {
-            sleep(world, sleeper, epochs)?;
-            if is_lossy {
-                world.set_link(Link::reordering(millis(5), millis(20)).losing(20_000));
-            }
-            wake(world, sleeper)?;
-            if world.installed(sleeper).is_empty() && !is_lossy {
-                return broken(format!("replica {sleeper} took blocks"));
-            }
-            world.settle(3)
-        })?;
-    }
-    Ok(())
+    let federation = federation(play, [4, 4, 7][random.below(3) as usize]);
+    let everybody: Vec<ReplicaId> = federation.ids().collect();
+    let sleeper = play.pick("sleeper", &everybody);
+    let mut options = options();
+    options.sync = millis(random.below(4));
+    let epochs = 3 + random.below(3);
+    let is_lossy = random.below(2) == 0;
+    play.world(&federation, options, |world| {
+        sleep(world, sleeper, epochs)?;
+        if is_lossy {
+            world.set_link(Link::reordering(millis(5), millis(20)).losing(20_000));
+        }
+        wake(world, sleeper)?;
+        catch_up(world, sleeper)?;
+        world.settle(3)
+    })
 }
 
 /// FB-15, FB-19: the sleeper loses power at some record of its sync, and goes on with the next chunk.
@@ -93,47 +103,44 @@ pub(super) fn sleeper_crash(play: &mut Play) -> Result<(), Failure> {
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let sleeper = play.pick("sleeper", &everybody);
     let mut random = play.random("crash");
-    // Ends of four epochs, the start, four chunks, and that it counts.
-    for _ in 0..3 {
-        let offset = random.below(12);
-        let kept = [None, Some(0), Some(1 + random.below(300_000) as usize)];
-        let kept = kept[random.below(3) as usize];
-        play.world(&federation, options(), |world| {
-            sleep(world, sleeper, 4)?;
-            // The others rest, so that the snapshot is the newest one all the time.
-            world.idle();
-            world.run_for(seconds(2))?;
-            let record = world.records(sleeper) + offset;
-            world.crash_at(sleeper, CrashPoint { record, kept });
-            world.restart(sleeper)?;
-            world.arrange(seconds(60), "the crash", |world| !world.is_up(sleeper))?;
-            world.run_for(millis(random.below(3_000)))?;
-            world.restart(sleeper)?;
-            let replica = world.replica(sleeper);
-            let progress = replica.and_then(|replica| replica.sync_progress());
-            let had = progress.map_or(0, |(_, chunks)| chunks);
-            let highest = world.agreement().highest();
-            world.expect(seconds(120), "the sleeper catches up", |world| {
-                world.height(sleeper) >= highest
-            })?;
-            if let Some(again) = world
-                .chunks_asked(sleeper)
-                .iter()
-                .find(|chunk| **chunk < had)
-            {
-                return broken(format!("chunk {again} was fetched again, {had} were there"));
-            }
-            let journal = world.journal(sleeper);
-            let starts = journal
-                .iter()
-                .filter(|record| matches!(record, Record::Sync(SyncRecord::Started(_))));
-            if starts.count() != 1 {
-                return broken("the sync started over");
-            }
-            world.settle(3)
-        })?;
-    }
-    Ok(())
+    // Ends of four epochs, the start, three chunks, and that it counts.
+    let offset = random.below(9);
+    let kept = [None, Some(0), Some(1 + random.below(300_000) as usize)];
+    let kept = kept[random.below(3) as usize];
+    play.world(&federation, options(), |world| {
+        sleep(world, sleeper, 4)?;
+        // The others rest, so that the snapshot is the newest one all the time.
+        world.idle();
+        world.run_for(seconds(2))?;
+        let record = world.records(sleeper) + offset;
+        world.crash_at(sleeper, CrashPoint { record, kept });
+        wake(world, sleeper)?;
+        world.arrange(seconds(60), "the crash", |world| !world.is_up(sleeper))?;
+        world.run_for(millis(random.below(3_000)))?;
+        world.restart(sleeper)?;
+        let replica = world.replica(sleeper);
+        let progress = replica.and_then(|replica| replica.sync_progress());
+        let had = progress.map_or(0, |(_, chunks)| chunks);
+        let is_installed = world.height(sleeper) >= 4 * EPOCH;
+        if !is_installed {
+            catch_up(world, sleeper)?;
+        }
+        let again = world
+            .chunks_asked(sleeper)
+            .iter()
+            .find(|chunk| **chunk < had);
+        if let Some(again) = again {
+            return broken(format!("chunk {again} was fetched again, {had} were there"));
+        }
+        let journal = world.journal(sleeper);
+        let starts = journal
+            .iter()
+            .filter(|record| matches!(record, Record::Sync(SyncRecord::Started(_))));
+        if starts.count() != 1 {
+            return broken("the sync started over");
+        }
+        world.settle(3)
+    })
 }
 
 /// FB-19: a liar serves snapshots in each of its ways, and boasts so that it is asked first.
@@ -142,25 +149,23 @@ pub(super) fn snapshot_liar(play: &mut Play) -> Result<(), Failure> {
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let sleeper = play.pick("sleeper", &everybody);
     let liar = play.pick("liar", &federation.others(&[sleeper]));
-    let first = play.random("lie").below(SnapshotLiar::LIES);
-    for lie in [first, (first + 1) % SnapshotLiar::LIES] {
-        let options = options().with(liar, SnapshotLiar::new(lie));
-        play.world(&federation, options, |world| {
-            sleep(world, sleeper, 4)?;
-            wake(world, sleeper)?;
-            let replica = world.replica(sleeper);
-            let excluded = replica.into_iter().flat_map(SimReplica::sync_excluded);
-            let honest: Vec<ReplicaId> = excluded.filter(|id| *id != liar).collect();
-            if !honest.is_empty() {
-                return broken(format!("honest members are asked no more: {honest:?}"));
-            }
-            world.settle(3)
-        })?;
-    }
-    Ok(())
+    let lie = play.random("lie").below(SnapshotLiar::LIES);
+    let options = options().with(liar, SnapshotLiar::new(lie));
+    play.world(&federation, options, |world| {
+        sleep(world, sleeper, 4)?;
+        wake(world, sleeper)?;
+        catch_up(world, sleeper)?;
+        let replica = world.replica(sleeper);
+        let excluded = replica.into_iter().flat_map(SimReplica::sync_excluded);
+        let honest: Vec<ReplicaId> = excluded.filter(|id| *id != liar).collect();
+        if !honest.is_empty() {
+            return broken(format!("honest members are asked no more: {honest:?}"));
+        }
+        world.settle(3)
+    })
 }
 
-/// FB-19: every peer drops the snapshot in the middle, so the next one is taken, or blocks.
+/// FB-19: some or all peers drop the snapshot in the middle; the next one is taken instead.
 pub(super) fn dropped_snapshot(play: &mut Play) -> Result<(), Failure> {
     let federation = federation(play, 4);
     let everybody: Vec<ReplicaId> = federation.ids().collect();
@@ -169,7 +174,7 @@ pub(super) fn dropped_snapshot(play: &mut Play) -> Result<(), Failure> {
     let gone = 1 + play.random("gone").below(3) as usize;
     play.world(&federation, options(), |world| {
         sleep(world, sleeper, 4)?;
-        world.restart(sleeper)?;
+        wake(world, sleeper)?;
         world.arrange(seconds(60), "the first chunks", |world| {
             let replica = world.replica(sleeper);
             let progress = replica.and_then(|replica| replica.sync_progress());
@@ -178,13 +183,7 @@ pub(super) fn dropped_snapshot(play: &mut Play) -> Result<(), Failure> {
         for id in &others[..gone] {
             world.drop_snapshots(*id);
         }
-        let target = world.agreement().highest();
-        world.expect(seconds(120), "the sleeper catches up", |world| {
-            world.height(sleeper) >= target
-        })?;
-        if world.height(sleeper) == 0 {
-            return inconclusive("nothing was there");
-        }
+        catch_up(world, sleeper)?;
         world.settle(3)
     })
 }
