@@ -3,7 +3,10 @@
 //!
 //! `cargo bench -p polity-consensus --bench blocks` prints one row for each committee size. The
 //! floor is measured in the same run: the price of one signature and one strict verification, times
-//! what a block needs if only the votes that complete a quorum are verified.
+//! what a block needs if only the votes that complete a quorum are verified. `bare` is the machine
+//! alone: messages travel as they are, without codec and journal.
+//!
+//! `-- --members 4,7 --runs 1` measures some sizes, and each so many times.
 
 #![allow(
     clippy::float_arithmetic,
@@ -64,7 +67,7 @@ fn unit_prices() -> (f64, f64) {
 }
 
 /// Blocks per CPU-second of one thread that plays all replicas.
-fn blocks_per_second(members: u8, blocks: u64) -> (f64, f64, f64) {
+fn blocks_per_second(members: u8, is_bare: bool, blocks: u64) -> (f64, f64, f64) {
     let signers = signers(members);
     let keys: Vec<_> = signers.iter().map(|s| s.public_key().clone()).collect();
     let mut cluster = Cluster::new(
@@ -72,6 +75,7 @@ fn blocks_per_second(members: u8, blocks: u64) -> (f64, f64, f64) {
         || Ed25519Verifier::with_keys(&keys),
         Config::default(),
     );
+    cluster.is_bare = is_bare;
     let run_to = |cluster: &mut Cluster<_, _>, height: u64| {
         while cluster.decided_by_all() < Height::new(height) {
             let frame = cluster.network.pop_front().expect("progress");
@@ -95,14 +99,30 @@ fn blocks_per_second(members: u8, blocks: u64) -> (f64, f64, f64) {
     (blocks as f64 / seconds, verifications, messages)
 }
 
+/// Committee sizes and the number of runs, from the command line.
+fn arguments() -> (Vec<u8>, usize) {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1)
+    };
+    let sizes = value("--members").map(|list| {
+        let sizes = list.split(',').map(|size| size.parse().expect("a number"));
+        sizes.collect()
+    });
+    let runs = value("--runs").map(|runs| runs.parse().expect("a number"));
+    (sizes.unwrap_or_else(|| vec![4, 7, 10]), runs.unwrap_or(5))
+}
+
 fn main() {
     let (sign, verify) = unit_prices();
     println!("one signature {sign:.1} us, one strict verification {verify:.1} us");
     println!(
-        "{:>3} {:>9} {:>12} {:>7} {:>12} {:>12} {:>10}",
-        "N", "messages", "verified", "needed", "blocks/s", "floor", "of floor"
+        "{:>3} {:>9} {:>12} {:>7} {:>12} {:>12} {:>12} {:>10}",
+        "N", "messages", "verified", "needed", "bare/s", "blocks/s", "floor", "of floor"
     );
-    for members in [4_u8, 7, 10] {
+    let (sizes, count) = arguments();
+    for members in sizes {
         let n = f64::from(members);
         let thresholds = Thresholds::new(Weight::new(u64::from(members)));
         let quorum = thresholds.quorum().get() as f64;
@@ -110,12 +130,17 @@ fn main() {
         // leader also check the PRE-PREPARE, which the leader signs.
         let needed = n * 2.0 * (quorum - 1.0) + (n - 1.0);
         let floor = 1e6 / ((2.0 * n + 1.0) * sign + needed * verify);
-        let mut runs: Vec<(f64, f64, f64)> =
-            (0..5).map(|_| blocks_per_second(members, 300)).collect();
-        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (rate, verified, messages) = runs[2];
+        let middle = |is_bare: bool| {
+            let mut runs: Vec<(f64, f64, f64)> = (0..count)
+                .map(|_| blocks_per_second(members, is_bare, 300))
+                .collect();
+            runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            runs[count / 2]
+        };
+        let (bare, ..) = middle(true);
+        let (rate, verified, messages) = middle(false);
         println!(
-            "{members:>3} {messages:>9.1} {verified:>12.1} {needed:>7.0} {rate:>12.0} {floor:>12.0} {:>10.2}",
+            "{members:>3} {messages:>9.1} {verified:>12.1} {needed:>7.0} {bare:>12.0} {rate:>12.0} {floor:>12.0} {:>10.2}",
             rate / floor
         );
     }

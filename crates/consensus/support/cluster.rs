@@ -32,6 +32,8 @@ pub(crate) struct Frame {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
     pub(crate) bytes: Vec<u8>,
+    /// The message itself, where nothing is encoded.
+    pub(crate) message: Option<Message>,
 }
 
 /// Committee, network and application.
@@ -43,6 +45,8 @@ pub(crate) struct Cluster<S, V> {
     pub(crate) config: Config,
     /// Frames sent so far.
     pub(crate) sent: u64,
+    /// Whether messages travel as they are: the machine alone, without codec and journal.
+    pub(crate) is_bare: bool,
     /// Transactions that leaders put into each block.
     pub(crate) transactions_per_block: usize,
     next_transaction: u64,
@@ -104,6 +108,7 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
             chain,
             config,
             sent: 0,
+            is_bare: false,
             transactions_per_block: 1,
             next_transaction: 0,
         };
@@ -160,7 +165,9 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
             return;
         }
         let limit = self.config.message_bytes_max();
-        let message: Message = wire::decode(&frame.bytes, limit).expect("replicas encode");
+        let message = frame
+            .message
+            .unwrap_or_else(|| wire::decode(&frame.bytes, limit).expect("replicas encode"));
         self.input(
             index,
             EngineInput::Received {
@@ -177,11 +184,16 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
     }
 
     fn send(&mut self, from: usize, to: ReplicaId, bytes: Vec<u8>) {
+        self.push(from, to, bytes, None);
+    }
+
+    fn push(&mut self, from: usize, to: ReplicaId, bytes: Vec<u8>, message: Option<Message>) {
         self.sent += 1;
         self.network.push_back(Frame {
             from: ReplicaId::new(from as u32),
             to,
             bytes,
+            message,
         });
     }
 
@@ -196,10 +208,17 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
 
     fn carry_out_one(&mut self, index: usize, effect: Effect) -> Option<EngineInput> {
         match effect {
+            Effect::Persist(_) if self.is_bare => {}
             Effect::Persist(record) => self.nodes[index].journal.push(record),
             Effect::Send { to, message } => {
                 let bytes = wire::encode(&message);
                 self.send(index, to, bytes);
+            }
+            Effect::Broadcast(message) if self.is_bare => {
+                for to in (0..self.nodes.len()).filter(|to| *to != index) {
+                    let to = ReplicaId::new(to as u32);
+                    self.push(index, to, Vec::new(), Some(message.clone()));
+                }
             }
             Effect::Broadcast(message) => {
                 let bytes = wire::encode(&message);
@@ -290,7 +309,12 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
     pub(crate) fn receive(&mut self, index: usize, from: ReplicaId, message: Message) {
         let bytes = wire::encode(&message);
         let to = ReplicaId::new(index as u32);
-        self.deliver(Frame { from, to, bytes });
+        self.deliver(Frame {
+            from,
+            to,
+            bytes,
+            message: None,
+        });
     }
 
     /// Takes out what a replica has sent and nobody received yet, each broadcast once.

@@ -10,13 +10,26 @@ use polity_types::Stream;
 /// may be torn in the middle of a record. A record that does not hold is a torn tail, unless a later
 /// one proves that it was durable once; then the journal is damaged, and nothing may be started from
 /// it.
+///
+/// Most runs never look at their bytes, so records are laid out when somebody does.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     bytes: Vec<u8>,
+    /// Records behind `bytes` that are not laid out yet.
+    appended: Vec<Appended>,
     /// Everything in front of this is durable.
     synced: usize,
+    /// How many records are in front of it.
+    durable: usize,
     /// Where each record ends.
     ends: Vec<usize>,
+}
+
+/// A record that is not laid out yet.
+#[derive(Clone, Debug)]
+struct Appended {
+    pending: u32,
+    payload: Vec<u8>,
 }
 
 /// A durable record does not hold any more.
@@ -49,23 +62,21 @@ struct Frame<'a> {
 
 impl Disk {
     /// Writes a payload behind the others. Returns the position behind it.
-    pub fn append(&mut self, payload: &[u8]) -> usize {
-        let length = u32::try_from(payload.len()).expect("records are bounded");
-        let sequence = self.ends.len() as u64;
-        let pending = (self.ends.len() - self.records_synced()) as u32;
-        self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(&sequence.to_le_bytes());
-        self.bytes.extend_from_slice(&pending.to_le_bytes());
-        self.bytes
-            .extend_from_slice(&checksum(sequence, pending, payload));
-        self.bytes.extend_from_slice(payload);
-        self.ends.push(self.bytes.len());
-        self.bytes.len()
+    pub fn append(&mut self, payload: Vec<u8>) -> usize {
+        let pending = (self.ends.len() - self.durable) as u32;
+        let end = self.end() + HEAD + payload.len();
+        self.ends.push(end);
+        self.appended.push(Appended { pending, payload });
+        end
     }
 
     /// Position behind the last payload.
     pub fn end(&self) -> usize {
-        self.bytes.len()
+        match (&self.appended[..], self.ends.last()) {
+            // Behind the last record there may be a part of another one.
+            ([], _) | (_, None) => self.bytes.len(),
+            (_, Some(end)) => *end,
+        }
     }
 
     /// Position behind the last durable byte.
@@ -75,11 +86,19 @@ impl Disk {
 
     /// Makes everything in front of `position` durable.
     pub fn sync_to(&mut self, position: usize) {
-        self.synced = self.synced.max(position.min(self.bytes.len()));
+        self.synced = self.synced.max(position.min(self.end()));
+        while self
+            .ends
+            .get(self.durable)
+            .is_some_and(|end| *end <= self.synced)
+        {
+            self.durable += 1;
+        }
     }
 
     /// Loses power: of the bytes that were not synced only the first `kept` are there afterwards.
     pub fn crash(&mut self, kept: usize) {
+        self.lay_out();
         let end = self.synced.saturating_add(kept).min(self.bytes.len());
         self.bytes.truncate(end);
         self.ends.retain(|at| *at <= end);
@@ -88,8 +107,9 @@ impl Disk {
     /// Damages a durable record that later records prove. Returns its sequence; nothing if there is
     /// none yet.
     pub fn damage(&mut self, kind: DamageKind, random: &mut Stream) -> Option<u64> {
+        self.lay_out();
         // What was durable when the last durable record was written has a witness.
-        let last = self.records_synced().checked_sub(1)?;
+        let last = self.durable.checked_sub(1)?;
         let witness = frame_at(&self.bytes, self.start(last))?;
         let proven = last.checked_sub(witness.pending as usize)?;
         let victim = random.below(proven as u64) as usize;
@@ -119,6 +139,7 @@ impl Disk {
     ///
     /// If a record that was durable does not hold.
     pub fn recover(&mut self) -> Result<Vec<Vec<u8>>, Damage> {
+        self.lay_out();
         let mut payloads: Vec<Vec<u8>> = Vec::new();
         let mut position = 0;
         self.ends.clear();
@@ -129,6 +150,7 @@ impl Disk {
             position += HEAD + frame.payload.len();
             self.ends.push(position);
         }
+        self.durable = payloads.len();
         let record = payloads.len() as u64;
         let proves = |frame: Frame<'_>| {
             let durable = frame.sequence.saturating_sub(u64::from(frame.pending));
@@ -150,9 +172,19 @@ impl Disk {
         record.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// Records that are durable.
-    fn records_synced(&self) -> usize {
-        self.ends.partition_point(|end| *end <= self.synced)
+    /// Lays the last records out as bytes.
+    fn lay_out(&mut self) {
+        let first = self.ends.len() - self.appended.len();
+        for (sequence, Appended { pending, payload }) in (first..).zip(self.appended.drain(..)) {
+            let length = u32::try_from(payload.len()).expect("records are bounded");
+            let sequence = sequence as u64;
+            let sum = checksum(sequence, pending, &payload);
+            self.bytes.extend_from_slice(&length.to_le_bytes());
+            self.bytes.extend_from_slice(&sequence.to_le_bytes());
+            self.bytes.extend_from_slice(&pending.to_le_bytes());
+            self.bytes.extend_from_slice(&sum);
+            self.bytes.extend_from_slice(&payload);
+        }
     }
 }
 
@@ -193,7 +225,7 @@ mod tests {
         let payloads: Vec<Vec<u8>> = (0..6_u8).map(|n| vec![n; usize::from(n) * 7]).collect();
         let mut disk = Disk::default();
         for payload in &payloads {
-            disk.append(payload);
+            disk.append(payload.clone());
         }
         (disk, payloads)
     }
@@ -210,7 +242,7 @@ mod tests {
             let whole = ends.iter().filter(|end| **end <= ends[1] + kept).count();
             assert_eq!(disk.recover(), Ok(payloads[..whole].to_vec()));
             // It goes on behind the last whole one.
-            disk.append(b"next");
+            disk.append(b"next".to_vec());
             let mut expected = payloads[..whole].to_vec();
             expected.push(b"next".to_vec());
             assert_eq!(disk.recover(), Ok(expected));
@@ -227,7 +259,7 @@ mod tests {
                 assert_eq!(disk.damage(kind, &mut random), None, "nothing is durable");
                 disk.sync_to(disk.end());
                 assert_eq!(disk.damage(kind, &mut random), None, "nothing proves it");
-                disk.append(b"later");
+                disk.append(b"later".to_vec());
                 disk.sync_to(disk.end());
                 let record = disk.damage(kind, &mut random).unwrap();
                 assert!(record < 6);

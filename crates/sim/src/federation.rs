@@ -64,8 +64,31 @@ impl Federation {
     ///
     /// If the weights make no committee: scenarios are written by us.
     pub fn new(seed: &Seed, scheme: Scheme, weights: &[u64], epoch_length: u64) -> Self {
+        Self::found(seed, scheme, scheme, weights, epoch_length)
+    }
+
+    /// Members of weight 1 whose votes are signed with `votes`, while clients make checksums: all
+    /// that signatures cost is then the cost of consensus.
+    pub fn of_voters(seed: &Seed, votes: Scheme, members: u32) -> Self {
+        Self::found(seed, votes, Scheme::Stub, &vec![1; members as usize], 1_000)
+    }
+
+    fn found(
+        seed: &Seed,
+        votes: Scheme,
+        clients_with: Scheme,
+        weights: &[u64],
+        epoch_length: u64,
+    ) -> Self {
         let count = u32::try_from(weights.len()).expect("a committee has at most 1024 members");
-        let sign = |purpose: &str, number: u32| scheme.signer(seed, &format!("{purpose} {number}"));
+        let sign = |purpose: &str, number: u32| {
+            let scheme = if purpose == "member" {
+                votes
+            } else {
+                clients_with
+            };
+            scheme.signer(seed, &format!("{purpose} {number}"))
+        };
         let signers: Vec<SimSigner> = (0..count).map(|n| sign("member", n)).collect();
         let platforms: Vec<SimSigner> = (0..count).map(|n| sign("platform", n)).collect();
         let authority = sign("authority", 0);
@@ -103,8 +126,8 @@ impl Federation {
             name: format!("simulation {:016x}", seed.fork("name").stream().next_u64()),
             start: Time::ZERO,
             tiers: TierFloors {
-                votes: scheme.tier(),
-                transactions: scheme.tier(),
+                votes: votes.tier(),
+                transactions: clients_with.tier(),
             },
             consensus: ConsensusRules {
                 epoch_length,

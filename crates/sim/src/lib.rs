@@ -33,6 +33,7 @@
 pub mod adversary;
 pub mod campaign;
 mod clients;
+mod digester;
 mod disk;
 mod federation;
 mod keys;

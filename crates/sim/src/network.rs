@@ -242,8 +242,15 @@ pub(crate) struct Network {
     /// When the last frame of an ordered link arrives.
     last: BTreeMap<(ReplicaId, ReplicaId), Moment>,
     random: Stream,
-    sent: BTreeMap<Kind, u64>,
+    sent: BTreeMap<Kind, Traffic>,
     mishaps: Mishaps,
+}
+
+/// Frames that were sent, lost ones included, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What the weather did to frames.
@@ -346,14 +353,16 @@ impl Network {
         self.mishaps
     }
 
-    /// How many frames of each kind were sent, lost ones included.
-    pub(crate) fn sent(&self) -> &BTreeMap<Kind, u64> {
+    /// What was sent of each kind.
+    pub(crate) fn sent(&self) -> &BTreeMap<Kind, Traffic> {
         &self.sent
     }
 
     /// Sends a frame. Returns its arrivals: none if it is lost or held, two if it is duplicated.
     pub(crate) fn send(&mut self, packet: &Packet<'_>, bytes: &Rc<[u8]>) -> Vec<Arrival> {
-        *self.sent.entry(packet.kind()).or_default() += 1;
+        let sent = self.sent.entry(packet.kind()).or_default();
+        sent.frames += 1;
+        sent.bytes += bytes.len() as u64;
         if self.cut.contains_key(&(packet.from, packet.to)) {
             self.mishaps.cut += 1;
             return Vec::new();
@@ -526,7 +535,7 @@ mod tests {
         });
         let arrived: usize = (0..10_000).map(|at| send(&mut network, at).len()).sum();
         assert!((9_300..9_700).contains(&arrived), "{arrived}");
-        assert_eq!(network.sent()[&Kind::Transactions], 10_000);
+        assert_eq!(network.sent()[&Kind::Transactions].frames, 10_000);
     }
 
     #[test]

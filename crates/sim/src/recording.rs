@@ -4,6 +4,7 @@
 //! world records the steps of its replicas, and [`replay`] drives a bare [`Replica`] with them; a
 //! node's driver that is fed the same steps has to come to the same digest of effects.
 
+use crate::digester::Digester;
 use polity_consensus::fbpbft::{Halt, Keyring};
 use polity_crypto::{Blake3Digest, Checker, Signer, Tier, Verifier, domain};
 use polity_replica::{
@@ -27,8 +28,8 @@ pub enum Step {
     Frame {
         /// The link.
         from: ReplicaId,
-        /// The encoded frame.
-        bytes: Vec<u8>,
+        /// The encoded frame, shared by all that it reaches.
+        bytes: Rc<[u8]>,
     },
     /// A client submitted encoded transactions.
     Submit(Vec<Vec<u8>>),
@@ -292,14 +293,11 @@ impl EffectBytes {
 
 /// A running digest of effects.
 #[derive(Clone, Debug)]
-pub struct EffectHash(blake3::Hasher);
+pub struct EffectHash(Digester);
 
 impl Default for EffectHash {
     fn default() -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(domain::SIMULATION_EFFECTS.as_str().as_bytes());
-        hasher.update(&[0]);
-        Self(hasher)
+        Self(Digester::new(domain::SIMULATION_EFFECTS))
     }
 }
 
@@ -314,7 +312,7 @@ impl EffectHash {
 
     /// The digest so far.
     pub fn digest(&self) -> Blake3Digest {
-        Blake3Digest::new(*self.0.finalize().as_bytes())
+        self.0.digest()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use polity_sim::{
     DamageKind, Failure, Fate, Fault, FaultPlan, Federation, Kind, Link, Options, Planned,
-    Recording, Scheme, Step, Victims, World, replay,
+    Recording, Scheme, SimSigner, Step, Victims, World, replay,
 };
 use polity_types::{ReplicaId, Seed, Time, wire};
 use rstest::rstest;
@@ -261,4 +261,22 @@ fn the_oracle_sees_a_fork() {
         forks > 10,
         "two of four faulty members forked {forks} of 20 federations"
     );
+}
+
+/// What `scale` and `speed` measure: signatures of votes alone, and bytes of what was sent.
+#[test]
+fn voters_sign_where_clients_make_checksums() {
+    let seed = Seed::from_number(11);
+    let federation = Rc::new(Federation::of_voters(&seed, Scheme::Ed25519, 4));
+    assert!(matches!(federation.signers[0], SimSigner::Ed25519(_)));
+    assert!(matches!(federation.clients[0].owner, SimSigner::Stub(_)));
+    let mut world = World::new(federation.clone(), &seed, Options::default(), false).unwrap();
+    world.progress(2).unwrap();
+    assert!(world.promises().decided() > 0);
+    for kind in [Kind::Proposal, Kind::Prepare, Kind::Commit] {
+        // Each carries a digest and a signature at least.
+        assert!(world.sent_bytes(kind) > 96 * world.sent(kind));
+    }
+    assert_eq!(world.sent_bytes(Kind::ViewChange), 0);
+    world.conclude().unwrap();
 }

@@ -40,7 +40,9 @@ pub enum DecodeError {
 /// If the type refuses to be serialized. Types of this workspace do not: they hold no maps with
 /// keys that are not text and no fields whose serializer fails.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("serialization into memory does not fail")
+    // Room for a vote or a small record, so that most values take one allocation.
+    let bytes = Vec::with_capacity(256);
+    postcard::to_extend(value, bytes).expect("serialization into memory does not fail")
 }
 
 /// Length of the encoding in bytes, without making it.

@@ -440,26 +440,30 @@ impl Intake {
             return Vec::new();
         }
         let tally = &machine.round.tally;
-        let waiting: Vec<(ReplicaId, Vote, Weight)> = self
+        let slot = (height, view, kind);
+        // Every vote that arrives comes through here, so nothing is copied until a quorum is near.
+        let waiting: Vec<(ReplicaId, Weight)> = self
             .links
             .iter()
-            .filter_map(|(id, link)| Some((*id, link.votes.get(&(height, view, kind))?)))
+            .filter(|(_, link)| {
+                let vote = link.votes.get(&slot);
+                vote.is_some_and(|vote| vote.value == *value)
+            })
             // One that also came through a relay counts already.
-            .filter(|(id, vote)| vote.value == *value && tally.value_of(kind, view, *id).is_none())
-            .map(|(id, vote)| (id, vote.clone(), committee.weight(id)))
+            .filter(|(id, _)| tally.value_of(kind, view, **id).is_none())
+            .map(|(id, _)| (*id, committee.weight(*id)))
             .collect();
         let mut potential = waiting
             .iter()
-            .fold(weight, |sum, (_, _, part)| sum.saturating_add(*part));
+            .fold(weight, |sum, (_, part)| sum.saturating_add(*part));
         let mut inputs = Vec::new();
-        for (link, vote, part) in waiting {
+        for (link, part) in waiting {
             if thresholds.is_quorum(weight) || !thresholds.is_quorum(potential) {
                 break;
             }
-            self.links
-                .entry(link)
-                .or_default()
-                .remove_vote(&(height, view, kind));
+            let Some(vote) = self.links.entry(link).or_default().remove_vote(&slot) else {
+                continue;
+            };
             let verified = self.verify(machine, link, Message::Vote(vote));
             if verified.is_empty() {
                 potential = Weight::new(potential.get().saturating_sub(part.get()));
@@ -517,10 +521,10 @@ fn refuse_position<S: Signer, V: Verifier>(
 }
 
 impl Link {
-    fn remove_vote(&mut self, slot: &(Height, View, VoteKind)) {
-        if let Some(vote) = self.votes.remove(slot) {
-            self.bytes -= wire::encoded_len(&vote);
-        }
+    fn remove_vote(&mut self, slot: &(Height, View, VoteKind)) -> Option<Vote> {
+        let vote = self.votes.remove(slot)?;
+        self.bytes -= wire::encoded_len(&vote);
+        Some(vote)
     }
 
     fn take_proposal(&mut self, height: Height) -> Option<Proposal> {
@@ -535,7 +539,9 @@ impl Link {
         let size = wire::encoded_len(&vote);
         while self.bytes + size > bytes_max {
             match self.votes.last_key_value().map(|(slot, _)| *slot) {
-                Some(farthest) if farthest > slot => self.remove_vote(&farthest),
+                Some(farthest) if farthest > slot => {
+                    self.remove_vote(&farthest);
+                }
                 Some(_) | None => return false,
             }
         }

@@ -25,7 +25,6 @@ struct Lock {
     to: String,
     amount: u128,
     expires: u64,
-    is_open: bool,
 }
 
 type Balances = BTreeMap<String, Balance>;
@@ -35,6 +34,7 @@ type Balances = BTreeMap<String, Balance>;
 pub struct Arithmetic {
     height: u64,
     balances: Balances,
+    /// Those that are open.
     locks: BTreeMap<LockId, Lock>,
     owners: BTreeMap<String, PublicKey>,
     platforms: BTreeMap<String, PublicKey>,
@@ -178,7 +178,7 @@ impl Arithmetic {
         let mut due: Vec<(u64, LockId)> = self
             .locks
             .iter()
-            .filter(|(_, lock)| lock.is_open && lock.expires <= time)
+            .filter(|(_, lock)| lock.expires <= time)
             .map(|(id, lock)| (lock.expires, *id))
             .collect();
         due.sort();
@@ -248,7 +248,6 @@ impl Arithmetic {
                         to,
                         amount,
                         expires: expires.as_millis(),
-                        is_open: true,
                     };
                     self.locks
                         .insert(LockId::derive(&transaction.id(), 0), lock);
@@ -299,9 +298,7 @@ impl Arithmetic {
     }
 
     fn open_lock(&self, id: &LockId, time: u64) -> Option<&Lock> {
-        self.locks
-            .get(id)
-            .filter(|lock| lock.is_open && lock.expires > time)
+        self.locks.get(id).filter(|lock| lock.expires > time)
     }
 
     fn platform_of(&self, account: &str) -> Option<&PublicKey> {
@@ -319,11 +316,12 @@ impl Arithmetic {
     }
 
     fn settle(&mut self, id: &LockId, paid: u128) {
-        let Some(lock) = self.locks.get_mut(id) else {
+        let Some(Lock {
+            from, to, amount, ..
+        }) = self.locks.remove(id)
+        else {
             return;
         };
-        lock.is_open = false;
-        let (from, to, amount) = (lock.from.clone(), lock.to.clone(), lock.amount);
         if let Some(balance) = self.balances.get_mut(&from) {
             balance.locked -= amount;
         }
@@ -337,7 +335,7 @@ impl Arithmetic {
             return Err(fault(height, "the balances do not add up to the supply"));
         }
         let mut locked: BTreeMap<&str, u128> = BTreeMap::new();
-        for lock in self.locks.values().filter(|lock| lock.is_open) {
+        for lock in self.locks.values() {
             *locked.entry(&lock.from).or_default() += lock.amount;
         }
         let is_sum = |(account, balance): (&String, &Balance)| {

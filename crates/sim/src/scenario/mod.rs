@@ -10,6 +10,7 @@ mod recovery;
 mod review;
 mod snapshots;
 
+use crate::digester::Digester;
 use crate::federation::Federation;
 use crate::keys::Scheme;
 use crate::outcome::{Failure, Outcome, Verdict};
@@ -392,20 +393,17 @@ pub(crate) struct Play {
     seed: Seed,
     is_traced: bool,
     worlds: u64,
-    audit: blake3::Hasher,
+    audit: Digester,
     outcome: Outcome,
 }
 
 impl Play {
     fn new(seed: Seed, is_traced: bool) -> Self {
-        let mut audit = blake3::Hasher::new();
-        audit.update(domain::SIMULATION_AUDIT.as_str().as_bytes());
-        audit.update(&[0]);
         Self {
             seed,
             is_traced,
             worlds: 0,
-            audit,
+            audit: Digester::new(domain::SIMULATION_AUDIT),
             outcome: Outcome {
                 verdict: Verdict::SafeAndLive,
                 audit_hash: Blake3Digest::ZERO,
@@ -474,7 +472,7 @@ impl Play {
         self.audit.update(verdict.to_string().as_bytes());
         Outcome {
             verdict,
-            audit_hash: Blake3Digest::new(*self.audit.finalize().as_bytes()),
+            audit_hash: self.audit.digest(),
             ..self.outcome
         }
     }

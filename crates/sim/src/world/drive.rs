@@ -107,7 +107,7 @@ impl World {
             index,
             Step::Frame {
                 from: arrival.from,
-                bytes: arrival.bytes.to_vec(),
+                bytes: arrival.bytes.clone(),
             },
         );
         if let Some(owed) = owed {

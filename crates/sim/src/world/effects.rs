@@ -1,6 +1,6 @@
 //! Carrying effects out, as a node does.
 
-use super::{SNAPSHOT_EVERY, World};
+use super::World;
 use crate::adversary::{Adversary, Scene, Sending, message_of};
 use crate::network::{Kind, Packet, position};
 use crate::node::share;
@@ -91,7 +91,7 @@ impl World {
     pub(super) fn take_snapshot(&mut self, index: usize, height: Height) {
         let node = &mut self.nodes[index];
         // Only what is durable may be in it: nothing above the block that was just released.
-        if height.get().is_multiple_of(SNAPSHOT_EVERY)
+        if height.get().is_multiple_of(self.snapshot_every)
             && let Some(replica) = &mut node.replica
             && replica.tip().parent.height == height
         {

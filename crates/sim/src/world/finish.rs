@@ -4,7 +4,6 @@ use super::{Summary, World};
 use crate::oracle::{Violation, light};
 use crate::outcome::Failure;
 use crate::recording::{Recording, replay};
-use polity_crypto::Blake3Digest;
 use polity_types::ReplicaId;
 
 impl World {
@@ -61,10 +60,10 @@ impl World {
             new_views: self.signing.new_views(),
             evidence: self.evidence.counts(),
             faults,
-            audit_hash: Blake3Digest::new(*self.audit.finalize().as_bytes()),
+            audit_hash: self.audit.digest(),
             heights: self.nodes.iter().map(crate::node::Node::stored).collect(),
             blocks: self.agreement.highest(),
-            messages: self.network.sent().values().sum(),
+            messages: self.network.sent().values().map(|sent| sent.frames).sum(),
             transactions: self.progress.decided() as u64,
             restarts: self.restarts,
             time: self.now,

@@ -153,7 +153,7 @@ impl World {
         }
         for (effect, bytes) in effects {
             if matches!(effect, Effect::Persist(_)) {
-                self.persist(index, &bytes);
+                self.persist(index, bytes);
             } else if self.syncs_at_once(index) {
                 // Every record is synced by itself, so everything in front is durable.
                 let end = self.nodes[index].disk.end();
@@ -188,7 +188,7 @@ impl World {
         (self.sync + node.sync_extra).is_zero() && node.waiting.is_empty() && node.syncing.is_none()
     }
 
-    pub(super) fn persist(&mut self, index: usize, bytes: &EffectBytes) {
+    pub(super) fn persist(&mut self, index: usize, bytes: EffectBytes) {
         let node = &mut self.nodes[index];
         let before = node.disk.end();
         if node.is_full {
@@ -196,7 +196,7 @@ impl World {
             self.lose_power(index, 0);
             return;
         }
-        let end = node.disk.append(&bytes.bytes);
+        let end = node.disk.append(bytes.bytes);
         let number = node.records;
         node.records += 1;
         let hits = node.crash_at.filter(|point| point.record == number);

@@ -12,6 +12,7 @@ mod script;
 use self::decrees::Decrees;
 use crate::adversary::Adversary;
 use crate::clients::Clients;
+use crate::digester::Digester;
 use crate::federation::Federation;
 use crate::moment::Moment;
 use crate::network::{Arrival, Link, Network};
@@ -30,9 +31,6 @@ use polity_types::{ReplicaId, Seed, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// A snapshot is taken at every so many heights.
-const SNAPSHOT_EVERY: u64 = 8;
-
 /// Restless adversaries act this often.
 const IDLE_EVERY: Duration = Duration::from_millis(100);
 
@@ -45,6 +43,8 @@ pub struct Options {
     pub link: Link,
     /// How long a sync of a journal takes. If it takes no time, every record is synced by itself.
     pub sync: Duration,
+    /// A snapshot is taken at every so many heights.
+    pub snapshot_every: u64,
     /// Clocks are up to this much ahead.
     pub skew_max: Duration,
     /// Parameters of all replicas.
@@ -58,6 +58,7 @@ impl Default for Options {
         Self {
             link: Link::default(),
             sync: Duration::ZERO,
+            snapshot_every: 8,
             skew_max: Duration::ZERO,
             config: Config::default(),
             adversaries: BTreeMap::new(),
@@ -142,6 +143,7 @@ pub struct World {
     federation: Rc<Federation>,
     config: Config,
     sync: Duration,
+    snapshot_every: u64,
     now: Moment,
     events: BTreeMap<(Moment, u64), Event>,
     scheduled: u64,
@@ -163,7 +165,7 @@ pub struct World {
     memory: MemoryWatch,
     progress: Progress,
     failure: Option<Failure>,
-    audit: blake3::Hasher,
+    audit: Digester,
     trace: Option<String>,
     /// Messages of the normal case, by height.
     normal_case: BTreeMap<u64, u64>,
@@ -204,9 +206,7 @@ impl World {
                 Node::new(id, basis, skew, adversaries.remove(&id))
             })
             .collect();
-        let mut audit = blake3::Hasher::new();
-        audit.update(domain::SIMULATION_AUDIT.as_str().as_bytes());
-        audit.update(&[0]);
+        let mut audit = Digester::new(domain::SIMULATION_AUDIT);
         audit.update(seed.as_bytes());
         let block_bytes_max = genesis
             .consensus_config(&options.config.consensus)
@@ -230,6 +230,7 @@ impl World {
             federation,
             config: options.config,
             sync: options.sync,
+            snapshot_every: options.snapshot_every,
             now: Moment::ZERO,
             events: BTreeMap::new(),
             scheduled: 0,

@@ -135,7 +135,12 @@ impl World {
 
     /// Frames of a kind that were sent.
     pub fn sent(&self, kind: Kind) -> u64 {
-        self.network.sent().get(&kind).copied().unwrap_or(0)
+        self.network.sent().get(&kind).map_or(0, |sent| sent.frames)
+    }
+
+    /// Bytes of the frames of a kind that were sent.
+    pub fn sent_bytes(&self, kind: Kind) -> u64 {
+        self.network.sent().get(&kind).map_or(0, |sent| sent.bytes)
     }
 
     /// From the first proposal at a height until a replica had decided it.
