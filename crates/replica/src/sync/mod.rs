@@ -53,6 +53,7 @@
 //! [`Effect::ServeSync`](crate::Effect::ServeSync) with [`answer`] from a [`SyncSource`]. [`Shelf`] does
 //! so in memory.
 
+mod asking;
 mod error;
 mod loading;
 mod message;

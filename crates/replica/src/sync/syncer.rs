@@ -1,25 +1,21 @@
 //! When to ask whom for what.
 
+use super::asking::Asking;
 use super::error::{Blame, SyncError};
 use super::loading::{Loading, Partial};
-use super::message::{Offer, SyncAnswer, SyncRecord, SyncRequest, Target};
+use super::message::{SyncAnswer, SyncRecord, SyncRequest, Target};
 use super::walk::Walk;
-use super::{
-    ANSWER_WITHIN, BACKOFF_MAX, BACKOFF_MIN, ENDS_MAX, OFFERS_WITHIN, PEERS_MAX, SERVE_BURST,
-    SERVE_EVERY,
-};
+use super::{ANSWER_WITHIN, BACKOFF_MAX, BACKOFF_MIN, PEERS_MAX, SERVE_BURST, SERVE_EVERY};
 use crate::genesis::Genesis;
 use crate::restore::SnapshotMeta;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use polity_consensus::committee::Committee as _;
 use polity_consensus::fbpbft::Chain;
-use polity_consensus::light::EpochEnd;
 use polity_crypto::{Checker, Sha256Digest, Verifier};
 use polity_ledger::Ledger;
-use polity_types::{Height, ReplicaId, Seed, Time, Weight};
+use polity_types::{Height, ReplicaId, Seed, Time};
 
 /// Where the replica stands.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +44,7 @@ pub(crate) enum SyncEffect {
 
 /// A peer, or the whole attempt, is left alone for a while; longer each time.
 #[derive(Clone, Copy, Debug)]
-struct Rest {
+pub(super) struct Rest {
     until: Time,
     failures: u32,
 }
@@ -59,7 +55,7 @@ impl Rest {
         failures: 0,
     };
 
-    fn fail(&mut self, now: Time) {
+    pub(super) fn fail(&mut self, now: Time) {
         let doublings = self.failures.min(16);
         let pause = BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX);
         self.until = now.saturating_add(pause);
@@ -67,21 +63,8 @@ impl Rest {
     }
 }
 
-/// Ends of epochs and offers are gathered.
 #[derive(Clone, Debug)]
-struct Asking {
-    /// Then the best offer is taken; later with each verified end of an epoch.
-    until: Time,
-    /// Who was asked, and until when an answer may come; `None` once it came or was late.
-    asked: BTreeMap<ReplicaId, Option<Time>>,
-    /// The newest offer of each, not verified yet.
-    offers: BTreeMap<ReplicaId, Offer>,
-    /// Whether one peer showed all ends that it has, so that all are asked for their offers.
-    asks_all: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
+pub(super) enum Phase {
     Idle,
     Asking(Asking),
     Loading(Loading),
@@ -105,22 +88,22 @@ pub struct SyncHoldings {
 /// Fetches a snapshot, and says who may be served. See the [module documentation](super).
 #[derive(Debug)]
 pub(crate) struct Syncer {
-    genesis: Arc<Genesis>,
-    index_seed: Seed,
-    walk: Walk,
-    phase: Phase,
-    partial: Option<Partial>,
-    /// Peers that did not keep what they said.
-    rests: BTreeMap<ReplicaId, Rest>,
+    pub(super) genesis: Arc<Genesis>,
+    pub(super) index_seed: Seed,
+    pub(super) walk: Walk,
+    pub(super) phase: Phase,
+    pub(super) partial: Option<Partial>,
+    /// Peers that did not keep what they said, at most [`PEERS_MAX`].
+    pub(super) rests: BTreeMap<ReplicaId, Rest>,
     /// Attempts as a whole.
-    retry: Rest,
-    /// Peers that lied, for the life of this process.
-    excluded: BTreeSet<ReplicaId>,
+    pub(super) retry: Rest,
+    /// Peers that lied, for the life of this process, at most [`PEERS_MAX`].
+    pub(super) excluded: BTreeSet<ReplicaId>,
     /// Until when each peer's requests are paid for.
-    served: BTreeMap<ReplicaId, Time>,
+    pub(super) served: BTreeMap<ReplicaId, Time>,
     /// Requests so far; they go round.
-    turn: u64,
-    wake_at: Option<Time>,
+    pub(super) turn: u64,
+    pub(super) wake_at: Option<Time>,
 }
 
 impl Syncer {
@@ -281,19 +264,14 @@ impl Syncer {
         self.wake_at = self.next_wake(now, here);
     }
 
-    fn begin(&mut self, now: Time, out: &mut Vec<SyncEffect>) {
+    pub(super) fn begin(&mut self, now: Time, out: &mut Vec<SyncEffect>) {
         match &self.partial {
             Some(partial) => {
                 out.push(SyncEffect::PauseFetching(partial.target.is_backed));
                 self.phase = Phase::Loading(Loading::new(now));
             }
             None => {
-                self.phase = Phase::Asking(Asking {
-                    until: now.saturating_add(OFFERS_WITHIN),
-                    asked: BTreeMap::new(),
-                    offers: BTreeMap::new(),
-                    asks_all: false,
-                });
+                self.phase = Phase::Asking(Asking::new(now));
             }
         }
     }
@@ -307,7 +285,7 @@ impl Syncer {
     }
 
     /// Peers that say they are so far ahead that a snapshot is worth it.
-    fn candidates(&self, now: Time, here: Here<'_>) -> Vec<ReplicaId> {
+    pub(super) fn candidates(&self, now: Time, here: Here<'_>) -> Vec<ReplicaId> {
         let is_rested = |id: &ReplicaId| self.rests.get(id).is_none_or(|rest| rest.until <= now);
         let far = far_ahead(here).filter(|id| !self.excluded.contains(id));
         far.filter(is_rested).collect()
@@ -320,176 +298,9 @@ impl Syncer {
                 let rested = |id: ReplicaId| self.rests.get(&id).map_or(now, |rest| rest.until);
                 Some(far.map(rested).min()?.max(self.retry.until))
             }
-            Phase::Asking(asking) => {
-                let answers = asking.asked.values().flatten().copied();
-                Some(answers.fold(asking.until, Time::min))
-            }
+            Phase::Asking(asking) => Some(asking.wake_at()),
             Phase::Loading(loading) => Some(loading.wake_at()),
         }
-    }
-
-    // ---- ends of epochs, and offers
-
-    fn on_epochs<V: Verifier>(
-        &mut self,
-        now: Time,
-        from: ReplicaId,
-        ends: Vec<EpochEnd>,
-        offer: Option<Offer>,
-        checker: &mut Checker<V>,
-        out: &mut Vec<SyncEffect>,
-    ) -> Result<(), SyncError> {
-        let Phase::Asking(asking) = &mut self.phase else {
-            return Err(SyncError::Unsolicited);
-        };
-        let deadline = asking.asked.get_mut(&from).and_then(Option::take);
-        deadline.ok_or(SyncError::Unsolicited)?;
-        if ends.len() > ENDS_MAX {
-            return Err(SyncError::Page(ends.len()));
-        }
-        let mut is_news = false;
-        for end in ends {
-            if self.walk.advance(&end, checker)? {
-                is_news = true;
-                out.push(SyncEffect::Persist(SyncRecord::Epoch(Box::new(end))));
-            }
-        }
-        if is_news {
-            asking.until = now.saturating_add(OFFERS_WITHIN);
-            // There may be more: the same peer is asked again.
-            asking.asked.remove(&from);
-        } else {
-            asking.asks_all = true;
-        }
-        if let Some(offer) = offer {
-            match self.walk.check(&offer, checker) {
-                // Its epoch may be one that is not reached yet.
-                Ok(_) | Err(SyncError::UnknownEpoch(_)) => {
-                    asking.offers.insert(from, offer);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn poll_asking<V: Verifier>(
-        &mut self,
-        now: Time,
-        here: Here<'_>,
-        checker: &mut Checker<V>,
-        out: &mut Vec<SyncEffect>,
-    ) {
-        let candidates = self.candidates(now, here);
-        let Phase::Asking(asking) = &mut self.phase else {
-            return;
-        };
-        for (peer, deadline) in &mut asking.asked {
-            if deadline.is_some_and(|at| at <= now) {
-                *deadline = None;
-                // Waiting for one after the other would let a few silent ones use the time up.
-                asking.asks_all = true;
-                self.rests.entry(*peer).or_insert(Rest::NONE).fail(now);
-            }
-        }
-        let (from, until) = (self.walk.epoch(), now.saturating_add(ANSWER_WITHIN));
-        let start = self.turn as usize % candidates.len().max(1);
-        let (back, front) = candidates.split_at(start.min(candidates.len()));
-        for peer in front.iter().chain(back) {
-            let is_busy = asking.asked.values().any(Option::is_some);
-            if asking.asked.contains_key(peer) || is_busy && !asking.asks_all {
-                continue;
-            }
-            asking.asked.insert(*peer, Some(until));
-            self.turn = self.turn.wrapping_add(1);
-            let request = SyncRequest::Epochs { from };
-            out.push(SyncEffect::Send { to: *peer, request });
-        }
-        let is_over = now >= asking.until;
-        match self.choose(here, is_over, checker) {
-            Some(target) => self.start(now, target, out),
-            None if is_over => self.give_up_asking(now, here, checker),
-            None => {}
-        }
-    }
-
-    /// The offer to take: one of weight above F at once, and the heaviest when time is up.
-    fn choose<V: Verifier>(
-        &mut self,
-        here: Here<'_>,
-        is_over: bool,
-        checker: &mut Checker<V>,
-    ) -> Option<Target> {
-        let Phase::Asking(asking) = &self.phase else {
-            return None;
-        };
-        let mut groups: BTreeMap<(Height, Sha256Digest, u32), Target> = BTreeMap::new();
-        for (peer, offer) in &asking.offers {
-            let Some(meta) = usable(&mut self.walk, here, offer, checker) else {
-                continue;
-            };
-            let key = (meta.height, offer.chunks_root, offer.chunks);
-            let group = groups.entry(key).or_insert_with(|| Target {
-                meta,
-                chunks: offer.chunks,
-                chunks_root: offer.chunks_root,
-                vouched: Vec::new(),
-                is_backed: false,
-            });
-            group.vouched.push(*peer);
-        }
-        let committee = self.walk.committee();
-        let needed = committee.thresholds().faulty_max();
-        let weight = |target: &Target| -> Weight {
-            let members = target.vouched.iter().filter(|id| committee.contains(**id));
-            members.map(|id| committee.weight(*id)).sum()
-        };
-        for target in groups.values_mut() {
-            target.is_backed = weight(target) > needed;
-        }
-        let candidates = groups.into_values();
-        candidates
-            .filter(|target| target.is_backed || is_over)
-            .max_by_key(|target| {
-                let weight = if target.is_backed {
-                    Weight::ZERO
-                } else {
-                    weight(target)
-                };
-                (target.is_backed, weight, target.meta.height)
-            })
-    }
-
-    fn start(&mut self, now: Time, target: Target, out: &mut Vec<SyncEffect>) {
-        let chain = self.genesis.chain().map(|chain| chain.id());
-        let partial = chain.ok().and_then(|chain| {
-            Partial::new(&self.genesis.ledger, chain, target.clone(), self.index_seed).ok()
-        });
-        // The genesis was checked at the start, so there is one.
-        let Some(partial) = partial else {
-            self.retry.fail(now);
-            return self.phase = Phase::Idle;
-        };
-        out.push(SyncEffect::Persist(SyncRecord::Started(Box::new(target))));
-        self.partial = Some(partial);
-        self.begin(now, out);
-    }
-
-    /// Nobody had what its STATUS made hope for.
-    fn give_up_asking<V: Verifier>(&mut self, now: Time, here: Here<'_>, checker: &mut Checker<V>) {
-        let Phase::Asking(asking) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return;
-        };
-        for peer in asking.asked.keys() {
-            let offer = asking.offers.get(peer);
-            if offer.is_none_or(|offer| usable(&mut self.walk, here, offer, checker).is_none()) {
-                self.rests.entry(*peer).or_insert(Rest::NONE).fail(now);
-            }
-        }
-        while self.rests.len() > PEERS_MAX {
-            self.rests.pop_first();
-        }
-        self.retry.fail(now);
     }
 
     // ---- chunks
@@ -514,7 +325,7 @@ impl Syncer {
             return;
         };
         for peer in loading.expire(now) {
-            self.rests.entry(peer).or_insert(Rest::NONE).fail(now);
+            rest(&mut self.rests, peer, now);
         }
         let candidates = self.candidates(now, here);
         let (Phase::Loading(loading), Some(partial)) = (&mut self.phase, &self.partial) else {
@@ -599,16 +410,12 @@ impl Syncer {
     }
 }
 
-/// What an offer is of, if it is worth to be taken.
-fn usable<V: Verifier>(
-    walk: &mut Walk,
-    here: Here<'_>,
-    offer: &Offer,
-    checker: &mut Checker<V>,
-) -> Option<SnapshotMeta> {
-    let meta = walk.check(offer, checker).ok()?;
-    let least = here.height.saturating_add(here.snapshot_after);
-    (meta.height >= least).then_some(meta)
+/// Leaves a peer alone for a while.
+pub(super) fn rest(rests: &mut BTreeMap<ReplicaId, Rest>, peer: ReplicaId, now: Time) {
+    if rests.len() >= PEERS_MAX && !rests.contains_key(&peer) {
+        rests.pop_first();
+    }
+    rests.entry(peer).or_insert(Rest::NONE).fail(now);
 }
 
 /// Peers that say they have decided so many heights more. Words, not proof.
