@@ -7,8 +7,10 @@
     reason = "figures for people; each example uses another part"
 )]
 
+use polity_consensus::quorum::Thresholds;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Preimage, Signer, Verifier, domain};
+use polity_types::Weight;
 
 /// Seconds that this thread spent on a processor, so that other work on the machine does not count. The
 /// kernel keeps this number by the tick, so only spans of many milliseconds mean anything.
@@ -65,8 +67,8 @@ impl Prices {
     /// quorums; the leader signs the PRE-PREPARE too, and all others check it.
     pub(crate) fn of_block(self, members: u32) -> f64 {
         let n = f64::from(members);
-        let faulty = f64::from((members - 1) / 3);
-        let quorum = ((n + faulty) / 2.0).floor() + 1.0;
+        let thresholds = Thresholds::new(Weight::new(u64::from(members)));
+        let quorum = thresholds.quorum().get() as f64;
         (2.0 * n + 1.0) * self.sign + (n * 2.0 * (quorum - 1.0) + (n - 1.0)) * self.verify
     }
 }

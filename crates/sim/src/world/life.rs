@@ -102,13 +102,13 @@ impl World {
             Step::Frame { from, bytes } => {
                 self.audit.update(&[1]);
                 self.audit.update(&from.get().to_le_bytes());
-                self.audit.update(bytes)
+                self.audit.update(bytes);
             }
             Step::Submit(transactions) => {
                 self.audit.update(&[2]);
-                self.audit.update(&wire::encode(transactions))
+                self.audit.update(&wire::encode(transactions));
             }
-        };
+        }
         let Some(replica) = &mut node.replica else {
             return;
         };
