@@ -183,3 +183,32 @@ fn a_journal_that_says_two_things_is_refused() {
         Some(polity_consensus::fbpbft::StartError::Contradiction(_))
     ));
 }
+
+/// FB-15, FB-19: a machine that jumps forgets the height it worked on, starts anew above the block, and
+/// never goes back.
+#[test]
+fn fb_19_a_jump_goes_forward_and_starts_anew() {
+    let mut cluster = cluster();
+    while cluster.decided_by_all().get() < 3 {
+        let frame = cluster.network.pop_front().expect("progress");
+        cluster.deliver(frame);
+    }
+    let tip = tip_of(&cluster, &cluster.nodes[0].journal);
+    let chain = cluster.chain().clone();
+    let mut machine = Machine::new(
+        cluster.config.clone(),
+        chain.clone(),
+        StubSigner::new(3),
+        StubVerifier,
+        genesis_tip(&chain),
+    )
+    .expect("a member");
+    let height = tip.parent.height;
+    machine.jump(chain.clone(), tip.clone());
+    assert_eq!(machine.height(), height.next());
+    assert_eq!(*machine.parent(), tip.parent);
+    assert_eq!(*machine.round(), Default::default());
+    assert_eq!(machine.deadline(), Some(Time::ZERO));
+    let back = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| machine.jump(chain, tip)));
+    assert!(back.is_err(), "the same block again is a step back");
+}

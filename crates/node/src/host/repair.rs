@@ -299,10 +299,7 @@ pub fn follower<F: FileLayer, G: FileLayer>(
         match decode(offset, payload)? {
             // Votes of the height that comes next are words of a key that the follower does not have.
             Record::Consensus(record) if record.height() > survey.before => break,
-            record @ Record::Consensus(_) => {
-                restorer.record(record)?;
-            }
-            record @ Record::Sync(_) => {
+            record @ (Record::Consensus(_) | Record::Sync(_)) => {
                 restorer.record(record)?;
             }
             Record::Pooled(_) => {}

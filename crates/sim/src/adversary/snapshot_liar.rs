@@ -54,10 +54,8 @@ impl SnapshotLiar {
                 let log = ChunkLog::new(self.invented.iter().map(Vec::as_slice));
                 **offer = log.offer(offer.first.clone(), offer.ledger_root);
             }
-            // It has spoken already, see `hears`.
-            (1 | 2, SyncAnswer::Gone { .. }) => return None,
-            // Nothing, once it was asked for chunks.
-            (3, SyncAnswer::Chunk { .. }) => return None,
+            // It has spoken already, see `hears`; or nothing, once it was asked for chunks.
+            (1 | 2, SyncAnswer::Gone { .. }) | (3, SyncAnswer::Chunk { .. }) => return None,
             // A committee that nobody named.
             (4, SyncAnswer::Epochs { ends, .. }) => {
                 for end in ends {
