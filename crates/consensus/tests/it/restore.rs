@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, genesis_tip, keys, state_after};
 use polity_consensus::fbpbft::{
-    Config, Engine, Machine, Message, Parent, Record, Roots, SealedBlock, Tip, Vote,
+    Config, Engine, Machine, Message, Parent, Record, Roots, Round, SealedBlock, Tip, Vote,
 };
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_types::{StateMachine, Time};
@@ -207,7 +207,7 @@ fn fb_19_a_jump_goes_forward_and_starts_anew() {
     machine.jump(chain.clone(), tip.clone());
     assert_eq!(machine.height(), height.next());
     assert_eq!(*machine.parent(), tip.parent);
-    assert_eq!(*machine.round(), Default::default());
+    assert_eq!(*machine.round(), Round::default());
     assert_eq!(machine.deadline(), Some(Time::ZERO));
     let back = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| machine.jump(chain, tip)));
     assert!(back.is_err(), "the same block again is a step back");
