@@ -144,10 +144,12 @@ impl EvidenceWatch {
         ))
     }
 
-    /// Whether a member was accused as often as the blocks of an epoch take.
+    /// Whether a member was accused as often as the blocks of an epoch take. Blocks may hold what a
+    /// proposer alone saw, and reports what no block holds yet.
     fn is_exhausted(&self, accused: ReplicaId) -> bool {
         let all = self.reported.iter().filter(|((id, _), _)| *id == accused);
-        all.map(|(_, count)| *count).sum::<u64>() >= 8
+        let reported: u64 = all.map(|(_, count)| *count).sum();
+        reported.max(self.convictions(accused)) >= 8
     }
 
     /// Offences that honest replicas reported, and accusations in decided blocks.
