@@ -575,7 +575,11 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         self.tip = tip_after(&committed);
         self.tip_application = header.application_root;
         self.request = None;
-        self.repeat_at = None;
+        if self.engine.machine().has_vote() {
+            // Its turn to lead comes. Who only follows has nobody to rely on but those who heard it,
+            // however many blocks pass.
+            self.repeat_at = None;
+        }
         committed
     }
 
