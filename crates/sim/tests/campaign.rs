@@ -2,6 +2,7 @@
 
 use polity_sim::campaign::{DEFAULT_BASE, RunId, Settings, play};
 use polity_sim::{Verdict, scenarios};
+use rstest::rstest;
 
 #[test]
 fn a_short_campaign_finds_nothing() {
@@ -45,4 +46,14 @@ fn every_scenario_has_its_turn() {
         let is_played = |run: &RunId| matches!(run, RunId::Scenario(name, _) if *name == info.name);
         assert!(runs.iter().any(is_played), "{}", info.name);
     }
+}
+
+/// Compositions that a campaign found, with what was wrong.
+#[rstest]
+#[case::a_removed_member_cut_off_did_not_repeat_its_promise("composition:204489016037006")]
+#[case::a_lock_forgotten_in_a_view_change_that_others_relayed("composition:240977285033252")]
+#[case::a_lock_forgotten_in_the_claim_of_a_new_view("composition:251465523715347")]
+fn what_once_failed_stays_mended(#[case] run: &str) {
+    let run: RunId = run.parse().unwrap();
+    assert_eq!(run.play(false).outcome.verdict, Verdict::SafeAndLive);
 }

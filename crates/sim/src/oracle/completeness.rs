@@ -22,6 +22,7 @@ use polity_consensus::fbpbft::{
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_types::{Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// VIEW-CHANGEs that are remembered of each member.
 const VIEW_CHANGES_MAX: usize = 4;
@@ -66,13 +67,15 @@ pub(crate) struct Listener {
 }
 
 /// An offence that an honest replica has just seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owed {
     pub(crate) by: ReplicaId,
     pub(crate) member: ReplicaId,
     pub(crate) offence: &'static str,
     pub(crate) height: Height,
-    pub(crate) view: View,
+    /// The views for which it may be reported. A lock is forgotten by every VIEW-CHANGE that hides it,
+    /// and the replica may know of one that others relayed.
+    pub(crate) views: RangeInclusive<View>,
 }
 
 /// Watches what is said to honest replicas.
@@ -156,30 +159,31 @@ impl Completeness {
         let first = self.heard.get(&place);
         let offence = match (first, statement, message) {
             (None, Statement::NewView, Message::NewView(proposal)) => {
-                is_unjustified(&proposal.new_view, members).then(|| (statement.offence(), view))
+                is_unjustified(&proposal.new_view, members).then(|| (statement.offence(), view..=view))
             }
             (None, Statement::Commit, _) if !self.crowded.contains(&(listener.id, from)) => {
                 let hides = |(later, claim): &(View, &[u8])| hides(*later, claim, view);
                 let mut claims = self.said(listener.id, from, Statement::ViewChange);
-                claims.find(hides).map(|(later, _)| (FORGOTTEN, later))
+                let is_hidden = claims.any(|claim| hides(&claim));
+                is_hidden.then(|| (FORGOTTEN, view.next()..=View::MAX))
             }
             (None, Statement::ViewChange, _) => {
                 let mut commits = self.said(listener.id, from, Statement::Commit);
-                let is_hidden = commits.any(|(commit, _)| hides(view, &bytes, commit));
-                is_hidden.then_some((FORGOTTEN, view))
+                let hidden = commits.find(|(commit, _)| hides(view, &bytes, *commit));
+                hidden.map(|(commit, _)| (FORGOTTEN, commit.next()..=View::MAX))
             }
             (None, ..) | (Some(_), Statement::NewView, _) => None,
-            (Some(first), ..) => (*first != bytes).then(|| (statement.offence(), view)),
+            (Some(first), ..) => (*first != bytes).then(|| (statement.offence(), view..=view)),
         };
         self.heard.entry(place).or_insert(bytes);
-        let (offence, view) = offence?;
+        let (offence, views) = offence?;
         self.owed += 1;
         Some(Owed {
             by: listener.id,
             member,
             offence,
             height,
-            view,
+            views,
         })
     }
 

@@ -129,17 +129,20 @@ impl EvidenceWatch {
             member,
             offence,
             height,
-            view,
+            ref views,
         } = *owed;
-        let offence_id = (member, offence, height.get(), view.get());
-        let is_known = self.known.contains(&(by, offence_id)) || self.once.contains(&offence_id);
+        let (first, last) = (views.start(), views.end());
+        let at = |view: &View| (member, offence, height.get(), view.get());
+        let mut known = self.known.range((by, at(first))..=(by, at(last)));
+        let mut decided = self.once.range(at(first)..=at(last));
+        let is_known = known.next().is_some() || decided.next().is_some();
         if is_known || self.is_exhausted(member) {
             return Ok(());
         }
         Err(Violation::new(
             NAME,
             format!(
-                "member {member} made {offence} at height {height} in view {view} towards replica {by}, which did not report it"
+                "member {member} made {offence} at height {height} in view {first} towards replica {by}, which did not report it"
             ),
         ))
     }
