@@ -1,8 +1,8 @@
 //! Where transactions go before a block has them, and what clients are told.
 
 use crate::federation::{
-    Envelope, Federation, address, amount, genesis, key, lock, member_signer, sign, transfer,
-    with_junk_signature,
+    Envelope, Federation, address, amount, genesis, key, lock, member_signer, sign, signer,
+    transfer, with_junk_signature,
 };
 use polity_ledger::{Command, Inadmissible, Rejection, SignedTransaction};
 use polity_replica::{Admission, Config, Effect, Frame, Input, PoolConfig, Record, Refusal};
@@ -473,6 +473,35 @@ fn fb_15_the_pool_survives_a_restart() {
     assert!(federation.nodes[at].replica.pool().is_empty());
     assert!(federation.nodes[at].replica.deadline().is_some());
     assert_eq!(federation.balance(at, "bob@sprout"), ["499", "499", "0"]);
+}
+
+/// FB-13: who has no vote repeats what was lost, however many blocks the others decide meanwhile.
+#[test]
+fn fb_13_a_follower_repeats_what_was_lost_while_others_decide() {
+    let mut federation = Federation::new();
+    let at = federation.follow(vec![signer("frey")]);
+    federation.advance_to(1);
+    let lost = federation.transfer("alice@thor", "bob@sprout", "1");
+    federation.submit(at, &lost);
+    while federation.nodes[at].forwarded().is_empty() {
+        federation.step();
+    }
+    federation.network.retain(|envelope| envelope.from != at);
+    let start = federation.now;
+    // A block every quarter of a second, for longer than it waits.
+    while federation.nodes[0]
+        .replica
+        .ledger()
+        .receipt(&lost.id())
+        .is_none()
+    {
+        let waited = federation.now.saturating_since(start);
+        assert!(waited.as_secs() < 10, "its promise is forgotten");
+        let next = federation.height().get() + 1;
+        federation.advance_to(next);
+        federation.run(250);
+    }
+    assert_eq!(federation.nodes[at].forwarded(), [1, 1]);
 }
 
 #[test]
