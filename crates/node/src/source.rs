@@ -100,6 +100,7 @@ impl<'a> Source<'a> {
     fn piece(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Result<Option<(Vec<u8>, InclusionProof)>, ArchiveError> {
@@ -107,7 +108,7 @@ impl<'a> Source<'a> {
             return Ok(None);
         }
         let prove = |known: &Known| {
-            let is_wanted = known.offer.chunks_root == chunks_root;
+            let is_wanted = (known.offer.chunks, known.offer.chunks_root) == (chunks, chunks_root);
             is_wanted.then(|| known.log.proof(index)).flatten()
         };
         let Some(proof) = self.look(height, prove)?.flatten() else {
@@ -142,9 +143,10 @@ impl SyncSource for Source<'_> {
     fn chunk(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Option<(Vec<u8>, InclusionProof)> {
-        or_none(self.piece(height, chunks_root, index))
+        or_none(self.piece(height, chunks, chunks_root, index))
     }
 }

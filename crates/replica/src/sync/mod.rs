@@ -102,6 +102,9 @@ const OFFERS_WITHIN: Duration = Duration::from_secs(3);
 /// A snapshot of which no chunk comes for this long is given up for a while.
 const STALL_AFTER: Duration = Duration::from_secs(10);
 
+/// A snapshot that nobody honest need have is fetched for this long; blocks come meanwhile.
+const UNBACKED_WITHIN: Duration = Duration::from_secs(120);
+
 /// The first pause of a peer that did not keep what it said, and of an attempt that failed. Each
 /// further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);

@@ -72,7 +72,6 @@ impl Past {
             chunks: u32::try_from(snapshot.chunks.len()).unwrap(),
             chunks_root: log.root(),
             vouched: vec![ReplicaId::new(1)],
-            is_backed: true,
         };
         let ends = ends.iter().cloned().map(Box::new).map(SyncRecord::Epoch);
         let chunks = snapshot.chunks.iter().cloned().map(ChunkBytes::new);
