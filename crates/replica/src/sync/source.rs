@@ -81,16 +81,17 @@ pub struct ChunkLog {
 impl ChunkLog {
     /// The log of these chunks.
     pub fn new<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut log = Self::default();
-        for chunk in chunks {
-            log.push(chunk);
-        }
-        log
+        Self::of_leaves(chunks.into_iter().map(leaf_hash))
     }
 
-    /// Appends the next chunk.
-    pub fn push(&mut self, chunk: &[u8]) {
-        self.log.push(leaf_hash(chunk));
+    /// The log of chunks with these [leaf hashes](leaf_hash): whoever stores them beside the chunks need
+    /// not read the chunks to serve one.
+    pub fn of_leaves(leaves: impl IntoIterator<Item = Sha256Digest>) -> Self {
+        let mut log = Self::default();
+        for leaf in leaves {
+            log.log.push(leaf);
+        }
+        log
     }
 
     /// How many chunks there are.
