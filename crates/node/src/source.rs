@@ -2,7 +2,8 @@
 //!
 //! A snapshot after the last block of an epoch is offered as soon as the block behind it is decided: its
 //! header names the state, so that nobody has to believe who offers. The chunks stay in the index; the log
-//! over them, some bytes for each, is made when somebody asks first, and stays in memory.
+//! over them is made from hashes that stand beside them, some bytes for each, when somebody asks first, and
+//! stays in memory.
 
 use crate::archive::{ArchiveError, Blocks};
 use crate::host::decode_snapshot_meta;
@@ -70,15 +71,13 @@ impl<'a> Source<'a> {
         let Some(next) = self.blocks.get(height.next())? else {
             return Ok(None);
         };
-        let mut meta = None;
-        let mut log = ChunkLog::default();
-        self.blocks
-            .store()
-            .visit_snapshot(height, |number, piece| match number {
-                // The head comes first; the chunks of the ledger follow.
-                0 => meta = decode_snapshot_meta(piece),
-                _ => log.push(piece),
-            })?;
+        // The head comes first; the chunks of the ledger follow.
+        let store = self.blocks.store();
+        let head = store.snapshot_chunk(height, 0)?;
+        let meta = head.and_then(|head| decode_snapshot_meta(&head));
+        let log = ChunkLog::of_leaves(store.snapshot_leaves(height)?.into_iter().skip(1));
+        // Nothing is offered without hashes: an offer of no chunks is a lie.
+        let meta = meta.filter(|_| log.chunks() > 0);
         Ok(meta.map(|meta| {
             let first = DecidedHeader {
                 header: next.block.header.clone(),
@@ -100,6 +99,7 @@ impl<'a> Source<'a> {
     fn piece(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Result<Option<(Vec<u8>, InclusionProof)>, ArchiveError> {
@@ -107,7 +107,7 @@ impl<'a> Source<'a> {
             return Ok(None);
         }
         let prove = |known: &Known| {
-            let is_wanted = known.offer.chunks_root == chunks_root;
+            let is_wanted = (known.offer.chunks, known.offer.chunks_root) == (chunks, chunks_root);
             is_wanted.then(|| known.log.proof(index)).flatten()
         };
         let Some(proof) = self.look(height, prove)?.flatten() else {
@@ -142,9 +142,10 @@ impl SyncSource for Source<'_> {
     fn chunk(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Option<(Vec<u8>, InclusionProof)> {
-        or_none(self.piece(height, chunks_root, index))
+        or_none(self.piece(height, chunks, chunks_root, index))
     }
 }

@@ -506,7 +506,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             }
             Message::Vote(vote) => self.on_vote(now, &vote, out),
             Message::ViewChange(view_change) => self.on_view_change(now, view_change, out),
-            Message::Status(status) => self.on_status(now, from, &status),
+            Message::Status(status) => self.on_status(now, from, &status, out),
             Message::FetchDecided { from: first } => self.on_fetch(now, from, first, out),
             Message::Decided(decided) => self.on_decided(now, from, decided, out),
             Message::FetchBlock { height, digest } => {

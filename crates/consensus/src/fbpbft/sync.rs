@@ -34,6 +34,8 @@ pub(super) struct Sync {
     heights: BTreeMap<ReplicaId, Height>,
     /// When each peer's fetch was answered last.
     served: BTreeMap<ReplicaId, Time>,
+    /// When each peer's STATUS was answered last.
+    told: BTreeMap<ReplicaId, Time>,
     /// Verified decisions above the current height, at most as many as one fetch brings.
     ahead: BTreeMap<Height, Decided>,
     /// Number of fetches so far; requests go round.
@@ -48,23 +50,61 @@ impl Sync {
     /// Decisions ahead, their bytes, and members of whom something is known.
     pub(super) fn holdings(&self) -> (usize, usize, usize) {
         let bytes = self.ahead.values().map(wire::encoded_len).sum();
-        let peers = self.heights.len().max(self.served.len());
+        let peers = [self.heights.len(), self.served.len(), self.told.len()];
+        let peers = peers.into_iter().max().unwrap_or(0);
         (self.ahead.len(), bytes, peers)
     }
 }
 
 impl<S: Signer, V: Verifier> Machine<S, V> {
     pub(super) fn send_status(&mut self, out: &mut Effects<Effect>) {
-        out.push(Effect::Broadcast(Message::Status(Status {
+        out.push(Effect::Broadcast(self.status()));
+    }
+
+    fn status(&self) -> Message {
+        Message::Status(Status {
             height: self.height(),
             view: self.round.view,
             last_decided: self.parent.digest,
-        })));
+        })
     }
 
     /// FB-14: STATUS triggers help, never belief.
-    pub(super) fn on_status(&mut self, now: Time, from: ReplicaId, status: &Status) {
+    pub(super) fn on_status(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        status: &Status,
+        out: &mut Effects<Effect>,
+    ) {
         self.note_height(now, from, status.height);
+        self.answer_status(now, from, status.height, out);
+    }
+
+    /// Who comes back hears at once how far others are. Only those who are behind are answered, so
+    /// that no answer has an answer, and not for one height: the votes for it are under way.
+    fn answer_status(
+        &mut self,
+        now: Time,
+        to: ReplicaId,
+        theirs: Height,
+        out: &mut Effects<Effect>,
+    ) {
+        if theirs.next() >= self.height() {
+            return;
+        }
+        let told = self.sync.told.get(&to);
+        let again_at = told.map(|at| at.saturating_add(self.config.retransmit_after));
+        if again_at.is_some_and(|at| now < at) {
+            return;
+        }
+        if self.sync.told.len() >= PEERS_MAX && !self.sync.told.contains_key(&to) {
+            // The host lets members in, past and future ones, so this is out of reach.
+            self.sync.told.pop_first();
+        }
+        self.sync.told.insert(to, now);
+        let message = self.status();
+        out.push(Effect::Send { to, message });
     }
 
     /// A peer works on `height`, so it has decided the one below.
@@ -94,7 +134,11 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
             .collect();
         // Those who signed a decision hold its block, and may be gone; whoever is ahead has it, too.
         let is_decided = self.round.decision.is_some();
-        let asks_others = is_decided && !ahead.is_empty() && !attempt.is_multiple_of(2);
+        let asks_others = is_decided
+            && !ahead.is_empty()
+            && !attempt.is_multiple_of(2)
+            // Decisions come as a snapshot; the block of this height is still asked for by name.
+            && !self.sync.is_paused;
         let missing = self.missing_block().filter(|_| !asks_others);
         let (message, candidates) = if let Some((digest, holders)) = missing {
             (Message::FetchBlock { height, digest }, holders)
@@ -358,6 +402,7 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         let chain = &self.chain;
         self.sync.heights.retain(|id, _| chain.knows(*id));
         self.sync.served.retain(|id, _| chain.knows(*id));
+        self.sync.told.retain(|id, _| chain.knows(*id));
     }
 
     /// A height was decided without a fetch: the clock of "behind" starts anew.

@@ -1,6 +1,7 @@
 //! FB-PBFT through its public interface.
 
 mod byzantine;
+mod catch_up;
 mod certificates;
 #[path = "../../support/cluster.rs"]
 mod cluster;

@@ -6,6 +6,8 @@
 //! | any other | until there is a newer one of either kind |
 
 use super::{Store, StoreError};
+use polity_crypto::Sha256Digest;
+use polity_merkle::leaf_hash;
 use polity_types::Height;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use std::fmt;
@@ -18,6 +20,10 @@ pub const EPOCH_SNAPSHOTS_MAX: usize = 2;
 const CHUNKS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("snapshots");
 /// Heights of the snapshots after the ends of epochs.
 const EPOCHS: TableDefinition<'static, u64, ()> = TableDefinition::new("epoch_snapshots");
+
+/// Height to the leaf hashes of the chunks, one after the other: a log over the chunks is made from them
+/// without reading the chunks, so that the first member that asks waits no longer than others.
+const LEAVES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("snapshot_leaves");
 
 /// A snapshot: what the ledger wrote, in its pieces.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,16 +53,22 @@ impl Store {
         {
             let mut table = write.open_table(CHUNKS).map_err(redb::Error::from)?;
             let mut epochs = write.open_table(EPOCHS).map_err(redb::Error::from)?;
+            let mut leaves = write.open_table(LEAVES).map_err(redb::Error::from)?;
             let key = height.get();
+            let mut hashes = Vec::new();
             // A repeated snapshot may have fewer chunks than the one it replaces.
             table
                 .retain_in((key, 0)..=(key, u32::MAX), |_, _| false)
                 .map_err(redb::Error::from)?;
             for (position, chunk) in (0_u32..).zip(chunks) {
+                hashes.extend_from_slice(leaf_hash(&chunk).as_bytes());
                 table
                     .insert((key, position), chunk.as_slice())
                     .map_err(redb::Error::from)?;
             }
+            leaves
+                .insert(key, hashes.as_slice())
+                .map_err(redb::Error::from)?;
             if ends_epoch {
                 epochs.insert(key, ()).map_err(redb::Error::from)?;
             }
@@ -74,6 +86,9 @@ impl Store {
                 .map_err(redb::Error::from)?;
             epochs
                 .retain(|height, ()| is_kept(height))
+                .map_err(redb::Error::from)?;
+            leaves
+                .retain(|height, _| is_kept(height))
                 .map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
@@ -113,26 +128,16 @@ impl Store {
         Ok(heights)
     }
 
-    /// The chunks of a snapshot one after the other, without all of them in memory. Says how many there
-    /// are.
-    pub fn visit_snapshot(
-        &self,
-        height: Height,
-        mut visit: impl FnMut(u32, &[u8]),
-    ) -> Result<u32, StoreError> {
+    /// The leaf hashes of the chunks of a snapshot, in their order. None if it is not there.
+    pub fn snapshot_leaves(&self, height: Height) -> Result<Vec<Sha256Digest>, StoreError> {
         let read = self.database.begin_read().map_err(redb::Error::from)?;
-        let table = read.open_table(CHUNKS).map_err(redb::Error::from)?;
-        let key = height.get();
-        let mut count = 0;
-        for chunk in table
-            .range((key, 0)..=(key, u32::MAX))
-            .map_err(redb::Error::from)?
-        {
-            let (place, bytes) = chunk.map_err(redb::Error::from)?;
-            visit(place.value().1, bytes.value());
-            count += 1;
-        }
-        Ok(count)
+        let table = read.open_table(LEAVES).map_err(redb::Error::from)?;
+        let found = table.get(height.get()).map_err(redb::Error::from)?;
+        let Some(bytes) = found else {
+            return Ok(Vec::new());
+        };
+        let (hashes, _) = bytes.value().as_chunks::<32>();
+        Ok(hashes.iter().copied().map(Sha256Digest::new).collect())
     }
 
     /// One chunk of a snapshot, to hand it to another member without loading the rest.
@@ -157,6 +162,8 @@ impl Store {
             table.retain(|_, _| false).map_err(redb::Error::from)?;
             let mut epochs = write.open_table(EPOCHS).map_err(redb::Error::from)?;
             epochs.retain(|_, ()| false).map_err(redb::Error::from)?;
+            let mut leaves = write.open_table(LEAVES).map_err(redb::Error::from)?;
+            leaves.retain(|_, _| false).map_err(redb::Error::from)?;
         }
         self.commit_durably(write)
     }
@@ -166,5 +173,6 @@ impl Store {
 pub(super) fn open_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(CHUNKS).map_err(redb::Error::from)?;
     write.open_table(EPOCHS).map_err(redb::Error::from)?;
+    write.open_table(LEAVES).map_err(redb::Error::from)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scratch::Scratch;
+use polity_merkle::leaf_hash;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -196,17 +197,22 @@ fn the_newest_snapshot_stays_and_those_after_the_last_two_epochs() {
         assert_eq!(latest.chunks.len(), 5);
         for height in crashed.epoch_snapshots().unwrap() {
             assert!(expected.contains(&height.get()));
-            let mut seen = Vec::new();
-            let count = crashed.visit_snapshot(height, |number, chunk| {
-                seen.push((number, chunk.to_vec()));
-            });
-            assert_eq!(count.unwrap(), 5);
-            let wanted = (0..5).map(|n| (u32::from(n), vec![height.get() as u8, n]));
-            assert_eq!(seen, wanted.collect::<Vec<_>>());
+        }
+        for height in (0..=100).map(Height::new) {
+            let hashes = crashed.snapshot_leaves(height).unwrap();
+            if expected.contains(&height.get()) {
+                let wanted = (0..5).map(|n| leaf_hash(&[height.get() as u8, n]));
+                assert_eq!(hashes, wanted.collect::<Vec<_>>());
+            } else {
+                assert_eq!(hashes, []);
+            }
         }
         store.forget_snapshots().unwrap();
         assert!(kept(&store, &[]).is_empty());
         assert_eq!(store.epoch_snapshots().unwrap(), []);
+        for height in expected {
+            assert_eq!(store.snapshot_leaves(Height::new(*height)).unwrap(), []);
+        }
     }
 }
 
@@ -219,6 +225,7 @@ fn a_snapshot_that_is_put_again_has_no_chunk_of_the_old_one() {
     store.put_snapshot(height, [vec![9]], false).unwrap();
     let latest = store.latest_snapshot().unwrap().unwrap();
     assert_eq!(latest.chunks, [vec![9_u8]]);
+    assert_eq!(store.snapshot_leaves(height).unwrap(), [leaf_hash(&[9])]);
     assert_eq!(store.epoch_snapshots().unwrap(), [20, 30].map(Height::new));
     // The largest height is no special case.
     store.put_snapshot(Height::MAX, [vec![1]], false).unwrap();

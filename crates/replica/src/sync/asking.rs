@@ -3,14 +3,13 @@
 use super::error::SyncError;
 use super::loading::Partial;
 use super::message::{Offer, SyncRecord, SyncRequest, Target};
-use super::syncer::{Here, Phase, SyncEffect, Syncer, rest};
+use super::syncer::{Here, Phase, SyncEffect, Syncer, far_ahead, rest};
 use super::walk::Walk;
 use super::{ANSWER_WITHIN, ENDS_MAX, OFFERS_WITHIN};
 use crate::restore::SnapshotMeta;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use polity_consensus::committee::Committee as _;
 use polity_consensus::light::EpochEnd;
 use polity_crypto::{Checker, Sha256Digest, Verifier};
 use polity_types::{Height, ReplicaId, Time, Weight};
@@ -25,7 +24,7 @@ pub(super) struct Asking {
     /// The newest offer of each, not verified yet.
     pub(super) offers: BTreeMap<ReplicaId, Offer>,
     /// Whether one peer showed all ends that it has, so that all are asked for their offers.
-    pub(super) asks_all: bool,
+    asks_all: bool,
 }
 
 impl Asking {
@@ -35,6 +34,14 @@ impl Asking {
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
             asks_all: false,
+        }
+    }
+
+    /// From now on all are asked, and all of them have the time to answer.
+    pub(super) fn ask_all(&mut self, now: Time) {
+        if !self.asks_all {
+            self.asks_all = true;
+            self.until = self.until.max(now.saturating_add(OFFERS_WITHIN));
         }
     }
 
@@ -75,7 +82,7 @@ impl Syncer {
             // There may be more: the same peer is asked again.
             asking.asked.remove(&from);
         } else {
-            asking.asks_all = true;
+            asking.ask_all(now);
         }
         if let Some(offer) = offer {
             match self.walk.check(&offer, checker) {
@@ -100,13 +107,17 @@ impl Syncer {
         let Phase::Asking(asking) = &mut self.phase else {
             return;
         };
+        let mut is_late = false;
         for (peer, deadline) in &mut asking.asked {
             if deadline.is_some_and(|at| at <= now) {
                 *deadline = None;
-                // Waiting for one after the other would let a few silent ones use the time up.
-                asking.asks_all = true;
+                is_late = true;
                 rest(&mut self.rests, *peer, now);
             }
+        }
+        if is_late {
+            // Waiting for one after the other would let a few silent ones use the time up.
+            asking.ask_all(now);
         }
         let (from, until) = (self.walk.epoch(), now.saturating_add(ANSWER_WITHIN));
         let start = self.turn as usize % candidates.len().max(1);
@@ -150,29 +161,22 @@ impl Syncer {
                 chunks: offer.chunks,
                 chunks_root: offer.chunks_root,
                 vouched: Vec::new(),
-                is_backed: false,
             });
             group.vouched.push(*peer);
         }
-        let committee = self.walk.committee();
-        let needed = committee.thresholds().faulty_max();
-        let weight = |target: &Target| -> Weight {
-            let members = target.vouched.iter().filter(|id| committee.contains(**id));
-            members.map(|id| committee.weight(*id)).sum()
-        };
-        for target in groups.values_mut() {
-            target.is_backed = weight(target) > needed;
-        }
+        let walk = &self.walk;
+        let is_backed = |target: &Target| walk.has_honest(target.vouched.iter().copied());
         let candidates = groups.into_values();
         candidates
-            .filter(|target| target.is_backed || is_over)
+            .filter(|target| is_backed(target) || is_over)
             .max_by_key(|target| {
-                let weight = if target.is_backed {
+                let is_backed = is_backed(target);
+                let weight = if is_backed {
                     Weight::ZERO
                 } else {
-                    weight(target)
+                    walk.weight(target.vouched.iter().copied())
                 };
-                (target.is_backed, weight, target.meta.height)
+                (is_backed, weight, target.meta.height)
             })
     }
 
@@ -188,7 +192,7 @@ impl Syncer {
         };
         out.push(SyncEffect::Persist(SyncRecord::Started(Box::new(target))));
         self.partial = Some(partial);
-        self.begin(now, out);
+        self.begin(now);
     }
 
     /// Nobody had what its STATUS made hope for.
@@ -202,7 +206,11 @@ impl Syncer {
                 rest(&mut self.rests, *peer, now);
             }
         }
-        self.retry.fail(now);
+        // What up to F members say costs them alone: one that boasts must not keep the others from
+        // being asked when they are ahead.
+        if self.walk.has_honest(far_ahead(here)) {
+            self.retry.fail(now);
+        }
     }
 }
 

@@ -37,7 +37,10 @@ pub enum SyncError {
     /// A chunk is too long.
     #[error("the chunk has {0} bytes, which is more than a chunk may")]
     ChunkLength(usize),
-    /// The proof is about another place or another number of chunks.
+    /// The proof is about another number of chunks than the offer: a snapshot that was not asked for.
+    #[error("the proof is about a snapshot of {0} chunks, which was not asked for")]
+    ChunkCount(u64),
+    /// The proof is about another place.
     #[error("the proof of the chunk is about another place")]
     ChunkPlace,
     /// The chunk is not under the root of the offer.
@@ -63,7 +66,7 @@ impl SyncError {
     /// Who is to blame.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Unsolicited | Self::UnknownEpoch(_) => Blame::Nobody,
+            Self::Unsolicited | Self::UnknownEpoch(_) | Self::ChunkCount(_) => Blame::Nobody,
             Self::Page(_)
             | Self::Epoch(_)
             | Self::NoEpochStart(_)

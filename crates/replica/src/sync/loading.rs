@@ -2,7 +2,7 @@
 
 use super::error::SyncError;
 use super::message::{ChunkBytes, SyncRequest, Target};
-use super::{IN_FLIGHT_MAX, STALL_AFTER};
+use super::{IN_FLIGHT_MAX, STALL_AFTER, UNBACKED_WITHIN};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use polity_crypto::Sha256Digest;
@@ -75,6 +75,10 @@ pub(super) struct Loading {
     progress_at: Time,
     /// Whether any chunk came.
     has_gained: bool,
+    /// Since when nobody honest need have it; `None` while members of weight above F vouch for it.
+    unbacked_since: Option<Time>,
+    /// Whether blocks are not fetched meanwhile.
+    pub(super) is_pausing: bool,
 }
 
 impl Loading {
@@ -85,7 +89,28 @@ impl Loading {
             gone: BTreeSet::new(),
             progress_at: now,
             has_gained: false,
+            unbacked_since: Some(now),
+            is_pausing: false,
         }
+    }
+
+    /// Says whether members of weight above F vouch for the snapshot now.
+    pub(super) fn back(&mut self, now: Time, is_backed: bool) {
+        self.unbacked_since = (!is_backed).then(|| self.unbacked_since.unwrap_or(now));
+    }
+
+    pub(super) fn is_backed(&self) -> bool {
+        self.unbacked_since.is_none()
+    }
+
+    /// Whether it was fetched for as long as a snapshot may be that nobody honest need have.
+    pub(super) fn is_overdue(&self, now: Time) -> bool {
+        self.unbacked_until().is_some_and(|until| now >= until)
+    }
+
+    fn unbacked_until(&self) -> Option<Time> {
+        let since = self.unbacked_since?;
+        Some(since.saturating_add(UNBACKED_WITHIN))
     }
 
     pub(super) fn has_gained(&self) -> bool {
@@ -103,7 +128,8 @@ impl Loading {
     /// When something is due.
     pub(super) fn wake_at(&self) -> Time {
         let answers = self.asked.values().map(|(_, until)| *until);
-        answers.fold(self.deadline(), Time::min)
+        let dues = answers.chain(self.unbacked_until());
+        dues.fold(self.deadline(), Time::min)
     }
 
     /// Waiting chunks and their bytes.
@@ -112,11 +138,12 @@ impl Loading {
         (self.waiting.len(), bytes)
     }
 
-    /// Whether nothing was asked and a peer is of no use for this snapshot.
-    pub(super) fn is_gone(&self, peer: ReplicaId) -> bool {
-        self.gone.contains(&peer)
+    /// Peers that do not have this snapshot.
+    pub(super) fn gone(&self) -> &BTreeSet<ReplicaId> {
+        &self.gone
     }
 
+    /// Whether nothing is asked for.
     pub(super) fn is_quiet(&self) -> bool {
         self.asked.is_empty()
     }
@@ -153,6 +180,7 @@ impl Loading {
         self.asked.insert(peer, (index, until));
         Some(SyncRequest::Chunk {
             height: partial.height(),
+            chunks: partial.target.chunks,
             chunks_root: partial.target.chunks_root,
             index,
         })
@@ -180,7 +208,12 @@ impl Loading {
         }
         self.asked.remove(&from);
         let target = &partial.target;
-        check_chunk(target.chunks, &target.chunks_root, index, &bytes, proof)?;
+        if proof.size != u64::from(target.chunks) {
+            // It has another snapshot than this one, for which it need not have vouched.
+            self.gone.insert(from);
+            return Err(SyncError::ChunkCount(proof.size));
+        }
+        check_chunk(&target.chunks_root, index, &bytes, proof)?;
         self.waiting.insert(index, bytes);
         let mut taken = Vec::new();
         while let Some(chunk) = self.waiting.remove(&partial.next) {
@@ -194,7 +227,6 @@ impl Loading {
 }
 
 fn check_chunk(
-    chunks: u32,
     chunks_root: &Sha256Digest,
     index: u32,
     bytes: &[u8],
@@ -203,7 +235,7 @@ fn check_chunk(
     if bytes.len() > CHUNK_LENGTH_MAX {
         return Err(SyncError::ChunkLength(bytes.len()));
     }
-    if proof.index != u64::from(index) || proof.size != u64::from(chunks) {
+    if proof.index != u64::from(index) {
         return Err(SyncError::ChunkPlace);
     }
     let holds = proof.verify(chunks_root, &leaf_hash(bytes));

@@ -31,6 +31,8 @@ pub enum SyncRequest {
     Chunk {
         /// The height after which the snapshot was taken.
         height: Height,
+        /// How many chunks it has, as offered: another number is another snapshot.
+        chunks: u32,
         /// Which stream of chunks.
         chunks_root: Sha256Digest,
         /// Number of the chunk, from 0.
@@ -66,6 +68,8 @@ pub enum SyncAnswer {
     Gone {
         /// The height after which the snapshot was taken.
         height: Height,
+        /// How many chunks it was said to have.
+        chunks: u32,
         /// Which stream of chunks.
         chunks_root: Sha256Digest,
     },
@@ -125,8 +129,6 @@ pub struct Target {
     pub chunks_root: Sha256Digest,
     /// The members that offered it when it was chosen.
     pub vouched: Vec<ReplicaId>,
-    /// Whether they weigh more than F in the newest committee, so that one of them is honest.
-    pub is_backed: bool,
 }
 
 /// What the journal keeps of a sync, so that a replica goes on where it stopped.

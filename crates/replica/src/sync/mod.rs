@@ -17,7 +17,8 @@
 //!    chunks there are and what the root of their log is, is the word of the peer. An offer of
 //!    members that weigh more than F is taken at once; after a while, the one with the most weight.
 //! 3. Chunks are asked for from many peers, one each at a time, and each comes with a proof that it
-//!    stands at its place in the log. Whatever is late is asked for elsewhere.
+//!    stands at its place in the log. Whatever is late is asked for elsewhere, and whoever has another
+//!    log, or one of another length, says so and is asked no more for this one.
 //! 4. The finished ledger has the certified root, or everybody who offered the snapshot is asked no
 //!    more. Then the replica goes on from there as if it had applied the blocks.
 //!
@@ -32,8 +33,8 @@
 //!    what, and never what the state is.
 //! 2. Everything has a size: pages, offers, chunks, peers; see the constants of this module. A liar
 //!    costs a few small messages, and is asked ever more seldom.
-//! 3. Blocks are fetched all the while, except while a snapshot comes that members of weight above F
-//!    offered: one of them is honest and has it.
+//! 3. Blocks are fetched all the while, except while members of weight above F vouch for the snapshot
+//!    that comes and answer in time: one of them is honest and has it. Any other one has a bounded time.
 //! 4. What is verified is persisted as it comes. A replica that stops goes on with the next chunk. A
 //!    snapshot that was given up leaves records that change nothing: the next start or the blocks
 //!    supersede them.
@@ -101,6 +102,9 @@ const OFFERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A snapshot of which no chunk comes for this long is given up for a while.
 const STALL_AFTER: Duration = Duration::from_secs(10);
+
+/// A snapshot that nobody honest need have is fetched for this long; blocks come meanwhile.
+const UNBACKED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The first pause of a peer that did not keep what it said, and of an attempt that failed. Each
 /// further one is twice as long.

@@ -86,12 +86,14 @@ impl SyncSource for Shelf {
     fn chunk(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Option<(Vec<u8>, InclusionProof)> {
-        let mut kept = self.snapshots.iter();
-        let kept =
-            kept.find(|kept| kept.meta.height == height && kept.log.root() == chunks_root)?;
+        let wanted = (height, chunks, chunks_root);
+        let is_wanted =
+            |kept: &&Kept| (kept.meta.height, kept.log.chunks(), kept.log.root()) == wanted;
+        let kept = self.snapshots.iter().find(is_wanted)?;
         let chunk = kept.chunks.get(index as usize)?.clone();
         Some((chunk, kept.log.proof(index)?))
     }

@@ -18,10 +18,13 @@ pub trait SyncSource {
     /// [`ChunkLog::offer`].
     fn offer(&self) -> Option<Offer>;
 
-    /// A chunk of a snapshot, with its proof from [`ChunkLog::proof`].
+    /// A chunk of the snapshot with just so many chunks under this root, with its proof from
+    /// [`ChunkLog::proof`]. Whoever asks cannot know that the number is that of the root: nothing if it
+    /// is not, instead of a proof that does not fit what was asked for.
     fn chunk(
         &self,
         height: Height,
+        chunks: u32,
         chunks_root: Sha256Digest,
         index: u32,
     ) -> Option<(Vec<u8>, InclusionProof)>;
@@ -49,9 +52,10 @@ pub fn answer(request: SyncRequest, source: &impl SyncSource) -> SyncAnswer {
         }
         SyncRequest::Chunk {
             height,
+            chunks,
             chunks_root,
             index,
-        } => match source.chunk(height, chunks_root, index) {
+        } => match source.chunk(height, chunks, chunks_root, index) {
             Some((bytes, proof)) => SyncAnswer::Chunk {
                 height,
                 chunks_root,
@@ -61,6 +65,7 @@ pub fn answer(request: SyncRequest, source: &impl SyncSource) -> SyncAnswer {
             },
             None => SyncAnswer::Gone {
                 height,
+                chunks,
                 chunks_root,
             },
         },
@@ -76,16 +81,22 @@ pub struct ChunkLog {
 impl ChunkLog {
     /// The log of these chunks.
     pub fn new<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of_leaves(chunks.into_iter().map(leaf_hash))
+    }
+
+    /// The log of chunks with these [leaf hashes](leaf_hash): whoever stores them beside the chunks need
+    /// not read the chunks to serve one.
+    pub fn of_leaves(leaves: impl IntoIterator<Item = Sha256Digest>) -> Self {
         let mut log = Self::default();
-        for chunk in chunks {
-            log.push(chunk);
+        for leaf in leaves {
+            log.log.push(leaf);
         }
         log
     }
 
-    /// Appends the next chunk.
-    pub fn push(&mut self, chunk: &[u8]) {
-        self.log.push(leaf_hash(chunk));
+    /// How many chunks there are.
+    pub fn chunks(&self) -> u32 {
+        u32::try_from(self.log.len()).unwrap_or(u32::MAX)
     }
 
     /// Its root.
@@ -104,7 +115,7 @@ impl ChunkLog {
         Offer {
             first,
             ledger_root,
-            chunks: u32::try_from(self.log.len()).unwrap_or(u32::MAX),
+            chunks: self.chunks(),
             chunks_root: self.root(),
         }
     }

@@ -209,24 +209,30 @@ impl Syncer {
                 None => Err(SyncError::Unsolicited),
                 Some((loading, partial)) => {
                     let bytes = bytes.into_bytes();
-                    loading
-                        .on_chunk(now, from, partial, index, bytes, &proof)
-                        .map(|taken| {
+                    let taken = loading.on_chunk(now, from, partial, index, bytes, &proof);
+                    // Nobody honest need have vouched for what is unbacked: no merit in sending it.
+                    let is_backed = loading.is_backed();
+                    taken.map(|taken| {
+                        if is_backed {
                             self.rests.remove(&from);
-                            out.extend(
-                                taken
-                                    .into_iter()
-                                    .map(|chunk| SyncEffect::Persist(SyncRecord::Chunk(chunk))),
-                            );
-                        })
+                        }
+                        out.extend(
+                            taken
+                                .into_iter()
+                                .map(|chunk| SyncEffect::Persist(SyncRecord::Chunk(chunk))),
+                        );
+                    })
                 }
             },
             SyncAnswer::Gone {
                 height,
+                chunks,
                 chunks_root,
             } => match self.loading(height, &chunks_root) {
-                None => Err(SyncError::Unsolicited),
-                Some((loading, _)) => loading.on_gone(from),
+                Some((loading, partial)) if partial.target.chunks == chunks => {
+                    loading.on_gone(from)
+                }
+                Some(_) | None => Err(SyncError::Unsolicited),
             },
         };
         if let Err(error) = &result {
@@ -249,11 +255,16 @@ impl Syncer {
             self.partial = None;
             self.leave(out);
         }
+        if matches!(self.phase, Phase::Idle) && far_ahead(here).next().is_none() {
+            // As after nearly every input.
+            self.wake_at = None;
+            return;
+        }
         if matches!(self.phase, Phase::Idle)
             && now >= self.retry.until
             && !self.candidates(now, here).is_empty()
         {
-            self.begin(now, out);
+            self.begin(now);
         }
         if let Phase::Asking(_) = self.phase {
             self.poll_asking(now, here, checker, out);
@@ -264,21 +275,16 @@ impl Syncer {
         self.wake_at = self.next_wake(now, here);
     }
 
-    pub(super) fn begin(&mut self, now: Time, out: &mut Vec<SyncEffect>) {
-        match &self.partial {
-            Some(partial) => {
-                out.push(SyncEffect::PauseFetching(partial.target.is_backed));
-                self.phase = Phase::Loading(Loading::new(now));
-            }
-            None => {
-                self.phase = Phase::Asking(Asking::new(now));
-            }
-        }
+    pub(super) fn begin(&mut self, now: Time) {
+        self.phase = match &self.partial {
+            Some(_) => Phase::Loading(Loading::new(now)),
+            None => Phase::Asking(Asking::new(now)),
+        };
     }
 
     /// Ends a fetch, whatever came of it. What is here stays for the next one.
     fn leave(&mut self, out: &mut Vec<SyncEffect>) {
-        if let Phase::Loading(_) = self.phase {
+        if matches!(&self.phase, Phase::Loading(loading) if loading.is_pausing) {
             out.push(SyncEffect::PauseFetching(false));
         }
         self.phase = Phase::Idle;
@@ -286,20 +292,32 @@ impl Syncer {
 
     /// Peers that say they are so far ahead that a snapshot is worth it.
     pub(super) fn candidates(&self, now: Time, here: Here<'_>) -> Vec<ReplicaId> {
-        let is_rested = |id: &ReplicaId| self.rests.get(id).is_none_or(|rest| rest.until <= now);
         let far = far_ahead(here).filter(|id| !self.excluded.contains(id));
-        far.filter(is_rested).collect()
+        far.filter(|id| self.is_rested(now, *id)).collect()
+    }
+
+    fn is_rested(&self, now: Time, peer: ReplicaId) -> bool {
+        let rest = self.rests.get(&peer);
+        rest.is_none_or(|rest| rest.until <= now)
     }
 
     fn next_wake(&self, now: Time, here: Here<'_>) -> Option<Time> {
+        let far = far_ahead(here).filter(|id| !self.excluded.contains(id));
+        let rested = |id: ReplicaId| self.rests.get(&id).map_or(now, |rest| rest.until);
+        // Who rests is asked when it has.
+        let later = |at: &Time| *at > now;
         match &self.phase {
-            Phase::Idle => {
-                let far = far_ahead(here).filter(|id| !self.excluded.contains(id));
-                let rested = |id: ReplicaId| self.rests.get(&id).map_or(now, |rest| rest.until);
-                Some(far.map(rested).min()?.max(self.retry.until))
+            Phase::Idle => Some(far.map(rested).min()?.max(self.retry.until)),
+            Phase::Asking(asking) => {
+                let unasked = far.filter(|id| !asking.asked.contains_key(id));
+                let ends = unasked.map(rested).filter(later);
+                Some(ends.fold(asking.wake_at(), Time::min))
             }
-            Phase::Asking(asking) => Some(asking.wake_at()),
-            Phase::Loading(loading) => Some(loading.wake_at()),
+            Phase::Loading(loading) => {
+                let useful = far.filter(|id| !loading.gone().contains(id));
+                let ends = useful.map(rested).filter(later);
+                Some(ends.fold(loading.wake_at(), Time::min))
+            }
         }
     }
 
@@ -327,6 +345,7 @@ impl Syncer {
         for peer in loading.expire(now) {
             rest(&mut self.rests, peer, now);
         }
+        self.judge_backing(now, out);
         let candidates = self.candidates(now, here);
         let (Phase::Loading(loading), Some(partial)) = (&mut self.phase, &self.partial) else {
             return;
@@ -340,17 +359,51 @@ impl Syncer {
                 out.push(SyncEffect::Send { to: *peer, request });
             }
         }
-        let is_useful = |id: ReplicaId| !self.excluded.contains(&id) && !loading.is_gone(id);
-        let is_hopeless = loading.is_quiet() && !far_ahead(here).any(is_useful);
-        if is_hopeless || loading.is_stalled(now) {
-            if loading.has_gained() && !is_hopeless {
+        let gone = loading.gone();
+        let is_useful = |id: ReplicaId| !self.excluded.contains(&id) && !gone.contains(&id);
+        let is_stalled = loading.is_stalled(now);
+        // Hopeless: it was there, and somebody honest has it no more, so that soon nobody does; or nobody
+        // is left to ask; or nobody honest need have it, and it comes slowly or not at all. Silence
+        // alone is no reason to give up what members of weight above F vouch for: after an outage they
+        // go on. Nor is it one that those do not have a snapshot who never offered it.
+        let was_backed = self.walk.has_honest(partial.target.vouched.iter().copied());
+        let is_hopeless = was_backed && self.walk.has_honest(gone.iter().copied())
+            || loading.is_quiet() && !far_ahead(here).any(is_useful)
+            || !loading.is_backed() && (is_stalled || loading.is_overdue(now));
+        if is_hopeless {
+            for peer in &partial.target.vouched {
+                rest(&mut self.rests, *peer, now);
+            }
+            self.partial = None;
+            self.leave(out);
+        } else if is_stalled {
+            if loading.has_gained() {
                 self.retry = Rest::NONE;
-            } else {
-                // Nobody has it any more, or nobody gives it.
-                self.partial = None;
             }
             self.retry.fail(now);
             self.leave(out);
+        }
+    }
+
+    /// Who vouched and does not have it, or lied, vouches no more. Blocks are not fetched only while
+    /// members of weight above F vouch for the snapshot that have answered in time so far.
+    fn judge_backing(&mut self, now: Time, out: &mut Vec<SyncEffect>) {
+        let (Phase::Loading(loading), Some(partial)) = (&self.phase, &self.partial) else {
+            return;
+        };
+        let is_meant = |id: &ReplicaId| !self.excluded.contains(id) && !loading.gone().contains(id);
+        let vouchers = partial.target.vouched.iter().copied().filter(is_meant);
+        let is_backed = self.walk.has_honest(vouchers.clone());
+        let is_pausing = self
+            .walk
+            .has_honest(vouchers.filter(|id| self.is_rested(now, *id)));
+        let Phase::Loading(loading) = &mut self.phase else {
+            return;
+        };
+        loading.back(now, is_backed);
+        if loading.is_pausing != is_pausing {
+            loading.is_pausing = is_pausing;
+            out.push(SyncEffect::PauseFetching(is_pausing));
         }
     }
 
@@ -377,7 +430,7 @@ impl Syncer {
     fn judge(&mut self, now: Time, from: ReplicaId, error: &SyncError, out: &mut Vec<SyncEffect>) {
         match error.blame() {
             Blame::Nobody => {}
-            Blame::Sender => self.exclude(from),
+            Blame::Sender => self.exclude(now, from),
             Blame::Vouchers => {
                 if let Some(partial) = self.partial.take() {
                     self.exclude_all(now, &partial.target.vouched);
@@ -389,7 +442,7 @@ impl Syncer {
 
     fn exclude_all(&mut self, now: Time, peers: &[ReplicaId]) {
         for peer in peers {
-            self.exclude(*peer);
+            self.exclude(now, *peer);
         }
         // The next offer is tried at once; there are no more of them than peers.
         self.retry = Rest {
@@ -398,14 +451,14 @@ impl Syncer {
         };
     }
 
-    fn exclude(&mut self, peer: ReplicaId) {
+    fn exclude(&mut self, now: Time, peer: ReplicaId) {
         if self.excluded.len() >= PEERS_MAX {
             self.excluded.pop_first();
         }
         self.excluded.insert(peer);
         if let Phase::Asking(asking) = &mut self.phase {
             asking.offers.remove(&peer);
-            asking.asks_all = true;
+            asking.ask_all(now);
         }
     }
 }
@@ -419,7 +472,7 @@ pub(super) fn rest(rests: &mut BTreeMap<ReplicaId, Rest>, peer: ReplicaId, now: 
 }
 
 /// Peers that say they have decided so many heights more. Words, not proof.
-fn far_ahead(here: Here<'_>) -> impl Iterator<Item = ReplicaId> {
+pub(super) fn far_ahead(here: Here<'_>) -> impl Iterator<Item = ReplicaId> {
     let least = here.height.saturating_add(here.snapshot_after);
     let peers = here.peers.iter();
     peers

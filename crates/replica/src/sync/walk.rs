@@ -7,11 +7,11 @@ use crate::executor::application_root;
 use crate::restore::SnapshotMeta;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use polity_consensus::committee::CommitteeTable;
+use polity_consensus::committee::{Committee as _, CommitteeTable};
 use polity_consensus::fbpbft::Chain;
 use polity_consensus::light::{EpochEnd, LightClient, LightError};
 use polity_crypto::{Checker, Sha256Digest, Verifier};
-use polity_types::{Epoch, Height, Time};
+use polity_types::{Epoch, Height, ReplicaId, Time, Weight};
 
 /// A verified end of an epoch.
 #[derive(Clone, Debug)]
@@ -57,6 +57,18 @@ impl Walk {
     /// The newest committee that was verified.
     pub(crate) fn committee(&self) -> &CommitteeTable {
         self.light.chain().committee(Height::ZERO)
+    }
+
+    /// What peers weigh together in that committee.
+    pub(crate) fn weight(&self, peers: impl IntoIterator<Item = ReplicaId>) -> Weight {
+        let committee = self.committee();
+        let members = peers.into_iter().filter(|id| committee.contains(*id));
+        members.map(|id| committee.weight(id)).sum()
+    }
+
+    /// Whether peers weigh more than F in that committee, so that one of them is honest.
+    pub(crate) fn has_honest(&self, peers: impl IntoIterator<Item = ReplicaId>) -> bool {
+        self.weight(peers) > self.committee().thresholds().faulty_max()
     }
 
     /// Ends of epochs that are kept.

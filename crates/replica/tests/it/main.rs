@@ -12,3 +12,4 @@ mod proofs;
 mod restore;
 mod story;
 mod sync;
+mod vouchers;

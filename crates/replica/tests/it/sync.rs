@@ -18,10 +18,10 @@ use rstest::rstest;
 use std::collections::BTreeSet;
 
 /// Heights of an epoch.
-const EPOCH: u64 = 4;
+pub(crate) const EPOCH: u64 = 4;
 
 /// Who sleeps.
-const SLEEPER: usize = 3;
+pub(crate) const SLEEPER: usize = 3;
 
 /// Accounts beside the others: some chunks of 256 KiB.
 const ACCOUNTS: usize = 12_000;
@@ -34,7 +34,7 @@ fn config() -> Config {
 }
 
 /// A federation with short epochs, and a ledger of several chunks.
-fn federation() -> Federation {
+pub(crate) fn federation() -> Federation {
     let mut genesis = genesis();
     genesis.consensus.epoch_length = EPOCH;
     let owner = key("alice@thor");
@@ -50,7 +50,7 @@ fn federation() -> Federation {
 }
 
 /// A replica slept until the others had decided `height`, and wakes.
-fn slept_until(height: u64) -> Federation {
+pub(crate) fn slept_until(height: u64) -> Federation {
     let mut federation = federation();
     federation.advance_to(1);
     federation.nodes[SLEEPER].is_down = true;
@@ -60,7 +60,7 @@ fn slept_until(height: u64) -> Federation {
 }
 
 /// Runs until the sleeper has what the others have.
-fn catch_up(federation: &mut Federation) {
+pub(crate) fn catch_up(federation: &mut Federation) {
     federation.run_until("the sleeper has caught up", |federation| {
         let tips = federation.nodes.iter().map(|node| node.replica.tip());
         let heights: BTreeSet<Height> = tips.map(|tip| tip.parent.height).collect();
@@ -69,7 +69,7 @@ fn catch_up(federation: &mut Federation) {
 }
 
 /// The heights of the snapshots that a replica installed.
-fn installed(federation: &Federation, index: usize) -> Vec<u64> {
+pub(crate) fn installed(federation: &Federation, index: usize) -> Vec<u64> {
     let effects = federation.nodes[index].effects.iter();
     effects
         .filter_map(|effect| match effect {
@@ -80,7 +80,7 @@ fn installed(federation: &Federation, index: usize) -> Vec<u64> {
 }
 
 /// The chunks that a replica asked for, with those it asked.
-fn asked(federation: &Federation, index: usize) -> Vec<(ReplicaId, u32)> {
+pub(crate) fn asked(federation: &Federation, index: usize) -> Vec<(ReplicaId, u32)> {
     let effects = federation.nodes[index].effects.iter();
     effects
         .filter_map(|effect| match effect {
@@ -93,7 +93,7 @@ fn asked(federation: &Federation, index: usize) -> Vec<(ReplicaId, u32)> {
         .collect()
 }
 
-fn excluded(federation: &Federation, index: usize) -> Vec<u32> {
+pub(crate) fn excluded(federation: &Federation, index: usize) -> Vec<u32> {
     let excluded = federation.nodes[index].replica.sync_excluded();
     excluded.map(ReplicaId::get).collect()
 }
@@ -393,7 +393,7 @@ fn repeat_ends(mut answer: SyncAnswer) -> Vec<SyncAnswer> {
     vec![answer]
 }
 
-fn with_offer(
+pub(crate) fn with_offer(
     mut answer: SyncAnswer,
     change: impl FnOnce(&mut polity_replica::sync::Offer),
 ) -> Vec<SyncAnswer> {
@@ -442,7 +442,7 @@ fn empty(answer: SyncAnswer) -> Vec<SyncAnswer> {
     }]
 }
 
-fn no_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
+pub(crate) fn no_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
     match answer {
         SyncAnswer::Chunk { .. } => Vec::new(),
         other => vec![other],
@@ -454,9 +454,11 @@ fn gone(answer: SyncAnswer) -> Vec<SyncAnswer> {
         SyncAnswer::Chunk {
             height,
             chunks_root,
+            proof,
             ..
         } => SyncAnswer::Gone {
             height,
+            chunks: u32::try_from(proof.size).unwrap(),
             chunks_root,
         },
         other => other,
@@ -517,7 +519,7 @@ fn fb_19_a_false_snapshot_excludes_who_offered_it(#[case] falsify: fn(&mut Vec<V
 }
 
 /// The snapshot after the last block of an epoch, from the journal of a member.
-fn at_epoch_end(federation: &Federation, height: u64) -> Snapshot {
+pub(crate) fn at_epoch_end(federation: &Federation, height: u64) -> Snapshot {
     let mut restorer = federation.restorer();
     for record in federation.nodes[0].journal.clone() {
         restorer.record(record).unwrap();
@@ -572,10 +574,11 @@ fn fb_19_what_nobody_asked_for_is_dropped() {
     else {
         panic!("an offer: {epochs:?}");
     };
-    let (height, chunks_root) = (Height::new(2 * EPOCH), offer.chunks_root);
+    let (height, chunks, chunks_root) = (Height::new(2 * EPOCH), offer.chunks, offer.chunks_root);
     let chunk = answer(
         SyncRequest::Chunk {
             height,
+            chunks,
             chunks_root,
             index: 0,
         },
@@ -583,6 +586,7 @@ fn fb_19_what_nobody_asked_for_is_dropped() {
     );
     let gone = SyncAnswer::Gone {
         height,
+        chunks,
         chunks_root,
     };
     for said in [epochs, chunk, gone] {

@@ -18,7 +18,7 @@ pub struct SnapshotLiar {
 
 impl SnapshotLiar {
     /// Kinds of lies.
-    pub const LIES: u64 = 10;
+    pub const LIES: u64 = 12;
 
     /// Tells lies of this kind.
     pub fn new(lie: u64) -> Self {
@@ -84,16 +84,30 @@ impl SnapshotLiar {
                 SyncAnswer::Chunk {
                     height,
                     chunks_root,
+                    proof,
                     ..
                 },
             ) => {
                 said = SyncAnswer::Gone {
                     height: *height,
+                    chunks: u32::try_from(proof.size).unwrap_or(u32::MAX),
                     chunks_root: *chunks_root,
                 };
             }
             (9, SyncAnswer::Chunk { bytes, .. }) => {
                 *bytes = ChunkBytes::new(vec![0; CHUNK_LENGTH_MAX + 1]);
+            }
+            // The true root, and a chunk too few or too many: what others prove is of another number.
+            (
+                10 | 11,
+                SyncAnswer::Epochs {
+                    offer: Some(offer), ..
+                },
+            ) => {
+                offer.chunks = match self.lie {
+                    10 => offer.chunks.saturating_sub(1).max(1),
+                    _ => offer.chunks.saturating_add(1),
+                };
             }
             _ => {}
         }
@@ -128,6 +142,7 @@ impl Adversary for SnapshotLiar {
             height,
             chunks_root,
             index,
+            ..
         })) = frame
         else {
             return;

@@ -72,7 +72,6 @@ impl Past {
             chunks: u32::try_from(snapshot.chunks.len()).unwrap(),
             chunks_root: log.root(),
             vouched: vec![ReplicaId::new(1)],
-            is_backed: true,
         };
         let ends = ends.iter().cloned().map(Box::new).map(SyncRecord::Epoch);
         let chunks = snapshot.chunks.iter().cloned().map(ChunkBytes::new);
@@ -244,20 +243,22 @@ fn fb_19_what_is_served_can_be_verified() {
         let snapshot = &snapshots[&AT];
         let log = ChunkLog::new(snapshot.chunks.iter().map(Vec::as_slice));
         let (height, root) = (Height::new(AT), log.root());
+        let count = u32::try_from(snapshot.chunks.len()).unwrap();
         for (index, chunk) in (0..).zip(&snapshot.chunks) {
-            let (bytes, proof) = source.chunk(height, root, index).unwrap();
+            let (bytes, proof) = source.chunk(height, count, root, index).unwrap();
             assert_eq!(bytes, *chunk);
             proof.verify(&root, &leaf_hash(&bytes)).unwrap();
         }
-        let count = u32::try_from(snapshot.chunks.len()).unwrap();
-        for (height, root, index) in [
-            (height, root, count),
-            (height, root, u32::MAX),
-            (height, Sha256Digest::ZERO, 0),
-            (height.next(), root, 0),
-            (Height::MAX, root, 0),
+        for (height, chunks, root, index) in [
+            (height, count, root, count),
+            (height, count, root, u32::MAX),
+            (height, count - 1, root, 0),
+            (height, count + 1, root, 0),
+            (height, count, Sha256Digest::ZERO, 0),
+            (height.next(), count, root, 0),
+            (Height::MAX, count, root, 0),
         ] {
-            assert_eq!(source.chunk(height, root, index), None);
+            assert_eq!(source.chunk(height, chunks, root, index), None);
         }
         let offer = source.offer().unwrap();
         assert_eq!((offer.chunks, offer.chunks_root), (count, root));
