@@ -8,7 +8,7 @@
 //! ```
 //!
 //! 1. The follower fetches.
-//! 2. `journal.repaired` is written, and durable.
+//! 2. `journal.repaired` is written, and durable. It is read back, and has to start a replica.
 //! 3. The index is told of it, and takes both for its own from then on.
 //! 4. The damaged journal gets a second name.
 //! 5. `journal.repaired` is renamed to `journal`.
@@ -17,7 +17,7 @@
 //! repaired one. The links that were made stay for the node that starts.
 
 use crate::driver::{Clock, lane, now};
-use crate::host::repair::{RepairError, Survey, assemble, examine, follower};
+use crate::host::repair::{RepairError, Survey, assemble, check, examine, follower};
 use crate::host::{Host, Released};
 use crate::journal::{self, DiskFile, Journal, Reader};
 use crate::meters::Meters;
@@ -317,7 +317,10 @@ impl Repair {
             until,
             fresh(&prepared, REPAIRED)?,
         )?;
-        let identity = open(&repaired)?.identity();
+        let mut new = open(&repaired)?;
+        check(&mut new, &survey, basis(prepared.home())?)?;
+        let identity = new.identity();
+        drop(new);
         open_store(prepared.home())?.announce(&identity)?;
         fs::remove_file(&fetched).map_err(file_error(&fetched))?;
         let kept = keep(directory, &journal)?;

@@ -3,13 +3,13 @@
 use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
-use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
+use polity_consensus::fbpbft::{self, Block, Chain, Header, Keyring, VoteCertificate};
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{
-    Config, Genesis, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
+    Config, Genesis, GenesisError, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
     transaction_id,
 };
 use polity_types::{Epoch, Height, ReplicaId, Seed, wire};
@@ -126,6 +126,14 @@ pub struct Basis<'a> {
     pub index_seed: Seed,
 }
 
+impl Basis<'_> {
+    /// The chain of the genesis.
+    pub(super) fn chain(&self) -> Result<Chain, RecoverError> {
+        let chain = self.genesis.chain();
+        Ok(chain.map_err(|error| RestoreError::from(GenesisError::from(error)))?)
+    }
+}
+
 /// Reads the journal, brings the index up to date and builds the replica.
 ///
 /// Nothing in the journal is changed before it is known to be this node's, and as new as its index
@@ -137,11 +145,7 @@ pub fn recover<F: FileLayer>(
     store: &Store,
     basis: Basis<'_>,
 ) -> Result<Recovered<F>, RecoverError> {
-    let chain = basis
-        .genesis
-        .chain()
-        .map_err(|error| RestoreError::from(polity_replica::GenesisError::from(error)))?;
-    let mut reader = match Reader::open(file, chain.id()) {
+    let mut reader = match Reader::open(file, basis.chain()?.id()) {
         Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
         result => result?,
     };

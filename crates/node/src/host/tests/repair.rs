@@ -1,7 +1,7 @@
 //! Damage in the middle of a journal is repaired when no vote is lost, and only then (FB-15).
 
 use super::*;
-use crate::host::repair::{RepairError, Survey, Verdict, assemble, examine, follower};
+use crate::host::repair::{RepairError, Survey, Verdict, assemble, check, examine, follower};
 use crate::journal::{FILE_NAME, Reader};
 use crate::node::{Prepared, recover_from_disk};
 use crate::repair::{FETCHED, REPAIRED, Repair};
@@ -88,6 +88,11 @@ fn reader(story: &Story, bytes: &[u8]) -> Reader<MemoryFile> {
     Reader::open(MemoryFile::new(bytes.to_vec()), chain).unwrap()
 }
 
+fn surveyed(story: &Story, bytes: &[u8]) -> Survey {
+    let chain = story.founded.genesis.chain().unwrap();
+    Survey::of(&mut reader(story, bytes), &chain).unwrap()
+}
+
 fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
     reader(story, bytes)
@@ -155,6 +160,7 @@ fn mend(
     let mut fetched = reader(story, &bytes_of(&fetched));
     assemble(&mut journal, &survey, &mut fetched, until, new)?;
     let repaired = bytes_of(&repaired);
+    check(&mut reader(story, &repaired), &survey, story.basis(9))?;
     index
         .announce(&reader(story, &repaired).identity())
         .unwrap();
@@ -170,7 +176,7 @@ fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
 fn fb_15_an_intact_journal_is_in_order() {
     let story = Story::with(|story| vec![story.transfer_of(1_000, 77)]);
     let written = Written::by(&story, &Lived::through(&story, 0));
-    let survey = Survey::of(&mut reader(&story, &written.bytes)).unwrap();
+    let survey = surveyed(&story, &written.bytes);
     let last = written.decided().len() as u64;
     assert_eq!(survey.verdict, Verdict::Repairable(Height::new(last)));
     assert_eq!((survey.count, survey.lost), (0, 0));
@@ -309,13 +315,13 @@ fn fb_15_several_stretches_are_repaired_at_once() {
         (
             "put in",
             &|bytes| drop(bytes.splice(offset(at(2))..offset(at(2)), [7; 99])),
-            1,
+            decided.len() as u64,
         ),
     ];
     for (what, spoil, until) in spoils {
         let mut bytes = written.bytes.clone();
         spoil(&mut bytes);
-        let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+        let survey = surveyed(&story, &bytes);
         assert_eq!(
             survey.verdict,
             Verdict::Repairable(Height::new(until)),
@@ -338,14 +344,14 @@ fn fb_15_several_stretches_are_repaired_at_once() {
     let end = written.records.iter().position(fourth).unwrap();
     let mut bytes = written.until(end).flip(at(1) + 1, 4);
     bytes[offset(at(4))] ^= 1;
-    let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+    let survey = surveyed(&story, &bytes);
     assert_eq!((survey.count, survey.verdict), (2, Verdict::VotesLost));
     assert_eq!(survey.last, Height::new(3));
     // So does an end that does not hold: it may be damage, too.
     let mut bytes = written.flip(at(1) + 1, 4);
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+    let survey = surveyed(&story, &bytes);
     assert_eq!((survey.count, survey.verdict), (1, Verdict::VotesLost));
     assert!(survey.torn_tail_bytes > 0);
     let index = index_in(&story, &scratch, "torn");
@@ -460,7 +466,7 @@ fn fb_15_records_out_of_order_are_not_repaired() {
         journal.append(&wire::encode(record)).unwrap();
         journal.sync().unwrap();
     }
-    let survey = Survey::of(&mut reader(&story, &bytes_of(&file))).unwrap();
+    let survey = surveyed(&story, &bytes_of(&file));
     assert_eq!(survey.verdict, Verdict::Disorder);
     assert!(survey.to_string().contains("polity rejoin"));
 }
@@ -497,7 +503,7 @@ fn fb_15_a_contradiction_stops_a_repair() {
     journal.sync().unwrap();
     let put = |fetched: &[u8], operations| {
         let mut old = reader(&story, &bytes);
-        let survey = Survey::of(&mut old).unwrap();
+        let survey = Survey::of(&mut old, &story.founded.genesis.chain().unwrap()).unwrap();
         let new = MemoryFile::new(fresh_journal(&story));
         let journal = open(&story, new.clone());
         new.0.borrow_mut().operations_left = operations;
