@@ -9,8 +9,8 @@ use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{
-    Config, Genesis, GenesisError, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
-    transaction_id,
+    Config, Genesis, GenesisError, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot,
+    SnapshotMeta, transaction_id,
 };
 use polity_types::{Epoch, Height, ReplicaId, Seed, wire};
 use std::collections::BTreeMap;
@@ -157,13 +157,16 @@ pub fn recover<F: FileLayer>(
     store.check_bound(&reader.identity())?;
     let indexed = store.last_height()?.unwrap_or(Height::ZERO);
     // In a journal that was repaired, blocks stand in other places than before.
-    let in_place = if store.is_succeeded_by(&reader.identity())? {
-        Height::ZERO
+    let is_repaired = store.is_succeeded_by(&reader.identity())?;
+    let in_place = if is_repaired { Height::ZERO } else { indexed };
+    // Where a snapshot stood, a repair may have put blocks. Only applying them tells their receipts.
+    let snapshot = if is_repaired && store.has_gaps()? {
+        None
     } else {
-        indexed
+        start_from_snapshot(store, &basis)?
     };
     let mut from_snapshot = None;
-    if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {
+    if let Some((restorer, meta)) = snapshot {
         let height = meta.height;
         match replay(&mut reader, store, restorer, in_place, Some(meta)) {
             Err(RecoverError::Restore(error)) => {

@@ -1,5 +1,6 @@
 //! The host does what a bare replica asks for, and forgets nothing that it said.
 
+mod jumps;
 mod repair;
 mod sync;
 

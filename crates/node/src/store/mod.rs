@@ -300,6 +300,13 @@ impl Store {
         Ok((gap.0 <= height).then_some(gap))
     }
 
+    /// Whether a snapshot ever passed heights over here.
+    pub fn has_gaps(&self) -> Result<bool, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let gaps = read.open_table(GAPS).map_err(redb::Error::from)?;
+        Ok(!gaps.is_empty().map_err(redb::Error::from)?)
+    }
+
     /// The height up to which the index knows the chain: that of the highest block, or of the snapshot
     /// that took the place of blocks, if there is either.
     pub fn last_height(&self) -> Result<Option<Height>, StoreError> {

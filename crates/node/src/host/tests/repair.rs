@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 /// Bytes of a record before its payload: length, pending, sequence, checksum.
 const FIELDS: [u64; 5] = [0, 4, 8, 16, 24];
 
-fn is_decision(record: &Record) -> bool {
+pub(super) fn is_decision(record: &Record) -> bool {
     matches!(record, Record::Consensus(fbpbft::Record::Decided(_)))
 }
 
-fn height_of(record: &Record) -> Option<Height> {
+pub(super) fn height_of(record: &Record) -> Option<Height> {
     match record {
         Record::Consensus(record) => Some(record.height()),
         Record::Pooled(_) | Record::Sync(_) => None,
@@ -83,17 +83,17 @@ impl Written {
     }
 }
 
-fn reader(story: &Story, bytes: &[u8]) -> Reader<MemoryFile> {
+pub(super) fn reader(story: &Story, bytes: &[u8]) -> Reader<MemoryFile> {
     let chain = story.founded.genesis.chain().unwrap().id();
     Reader::open(MemoryFile::new(bytes.to_vec()), chain).unwrap()
 }
 
-fn surveyed(story: &Story, bytes: &[u8]) -> Survey {
+pub(super) fn surveyed(story: &Story, bytes: &[u8]) -> Survey {
     let chain = story.founded.genesis.chain().unwrap();
     Survey::of(&mut reader(story, bytes), &chain).unwrap()
 }
 
-fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
+pub(super) fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
     reader(story, bytes)
         .scan(|_, payload| records.push(wire::decode(payload, 1 << 24).unwrap()))
@@ -101,7 +101,7 @@ fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
     records
 }
 
-fn bytes_of(file: &MemoryFile) -> Vec<u8> {
+pub(super) fn bytes_of(file: &MemoryFile) -> Vec<u8> {
     file.after_crash(Loss::Everything)
         .0
         .borrow()
@@ -139,7 +139,7 @@ fn catch_up<F: FileLayer>(follower: &mut Host<F>, until: Height, decided: &[Deci
 }
 
 /// Repairs a journal from what the others decided, and announces it to the index.
-fn mend(
+pub(super) fn mend(
     story: &Story,
     bytes: &[u8],
     index: &Store,
@@ -167,7 +167,7 @@ fn mend(
     Ok(repaired)
 }
 
-fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
+pub(super) fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
     let chain = story.founded.genesis.chain().unwrap().id();
     Store::open(&scratch.path().join(name), chain).unwrap()
 }
@@ -567,7 +567,7 @@ fn spoiled(story: &Story) -> (PathBuf, Written) {
     (directory, written)
 }
 
-fn begin(directory: &Path, decided: &[Decided]) -> Repair {
+pub(super) fn begin(directory: &Path, decided: &[Decided]) -> Repair {
     let mut repair = Repair::begin(Prepared::open(directory).unwrap()).unwrap();
     catch_up(&mut repair.follower, repair.until, decided);
     repair
