@@ -12,7 +12,7 @@
 //! number; the authority sees to that. A node that joins a federation begins in the same way, with
 //! nothing to set aside.
 //!
-//! That is refused for a node that could go on as it is. Whoever knows better, because the directory is an
+//! That is refused for a node that could go on as it is, or repairs its journal by itself. Whoever knows better, because the directory is an
 //! old copy whose index is as old, forces it.
 //!
 //! The journal comes last: whenever this is interrupted, the node does not start, and doing it again
@@ -21,10 +21,11 @@
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, create_private, load_genesis};
 use crate::host::RecoverError;
-use crate::journal::{self, Journal, JournalError};
+use crate::host::repair::{RepairError, examine};
+use crate::journal::{self, Journal, JournalError, Reader};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
-use crate::node::{Home, recover_from_disk};
+use crate::node::{Home, basis, open_store, recover_from_disk};
 use crate::store;
 use polity_crypto::PublicKey;
 use polity_replica::{Genesis, GenesisError};
@@ -63,6 +64,11 @@ pub enum RejoinError {
         "this node needs no rejoin: its journal is written with its key and not older than its index, up to height {0}; start it with `polity run`. If you know that this directory is an old copy, add --force: key and journal are given up all the same"
     )]
     Healthy(Height),
+    /// The node repairs its journal.
+    #[error(
+        "this node needs no rejoin: its journal is damaged, but no vote is lost; start it with `polity run`, and it repairs its journal with blocks up to height {0} from the other members. If none of them holds these blocks, add --force: key and journal are given up all the same"
+    )]
+    Repairable(Height),
     /// Something else is wrong than that the node forgot.
     #[error(
         "{0}. A rejoin does not put that right; add --force to give up key and journal all the same"
@@ -202,11 +208,31 @@ fn check_forgotten(
         own: number,
         key: &key,
     };
-    match recover_from_disk(home) {
-        Ok((_, recovered)) => Err(RejoinError::Healthy(recovered.replica.tip().parent.height)),
-        Err(error) if error.is_forgotten() => Ok(()),
-        Err(error) => Err(RejoinError::NoCure(error)),
+    let error = match recover_from_disk(home) {
+        Ok((_, recovered)) => {
+            let height = recovered.replica.tip().parent.height;
+            return Err(RejoinError::Healthy(height));
+        }
+        Err(RecoverError::Journal(JournalError::Damaged { .. })) => match repairable(home) {
+            Ok(until) => return Err(RejoinError::Repairable(until)),
+            Err(RepairError::Recover(error)) => error,
+            Err(_) => return Ok(()),
+        },
+        Err(error) => error,
+    };
+    if error.is_forgotten() {
+        Ok(())
+    } else {
+        Err(RejoinError::NoCure(error))
     }
+}
+
+/// The height up to which a node fetches blocks to repair its damaged journal.
+fn repairable(home: Home<'_>) -> Result<Height, RepairError> {
+    let basis = basis(home)?;
+    let mut journal = Reader::open_in(home.directory, basis.chain()?.id())?;
+    let (_, until) = examine(&mut journal, &open_store(home)?, &basis)?;
+    Ok(until)
 }
 
 /// Moves what is there of key, journal and index into a directory of its own, and notes the key.

@@ -128,7 +128,7 @@ pub struct Basis<'a> {
 
 impl Basis<'_> {
     /// The chain of the genesis.
-    pub(super) fn chain(&self) -> Result<Chain, RecoverError> {
+    pub(crate) fn chain(&self) -> Result<Chain, RecoverError> {
         let chain = self.genesis.chain();
         Ok(chain.map_err(|error| RestoreError::from(GenesisError::from(error)))?)
     }

@@ -114,7 +114,7 @@ fn fb_19_a_journal_that_jumped_is_repaired_to_one_that_starts_and_can_be_verifie
     let scratch = Scratch::new();
     let (mut repaired_count, mut jumps, mut refused_count) = (0, 0, 0);
     let ends = (0..records.len()).filter(|at| is_end(&records[*at]));
-    for length in ends.map(|at| at + 1) {
+    for length in ends.flat_map(|at| [at, at + 1]) {
         let records = &records[..length];
         let (whole, offsets) = jumped.written(records);
         let whole_index = index_in(&past.story, &scratch, &format!("{length}"));
@@ -128,6 +128,7 @@ fn fb_19_a_journal_that_jumped_is_repaired_to_one_that_starts_and_can_be_verifie
             }
             let index = index_in(&past.story, &scratch, &format!("{length}-{lost}"));
             let result = mend(&past.story, &bytes, &index, &decided);
+            // A vote, a block or a chunk: what counts is what stands behind it.
             if !is_repairable(records, lost) {
                 refused_count += 1;
                 assert!(matches!(result, Err(RepairError::VotesLost(_))), "{what}");
@@ -143,7 +144,11 @@ fn fb_19_a_journal_that_jumped_is_repaired_to_one_that_starts_and_can_be_verifie
         }
     }
     // The cases are not all alike: some keep the snapshot, and some have blocks in its place.
-    assert!(jumps > 5 && repaired_count > jumps + 5 && refused_count > 0);
+    let counts = (jumps, repaired_count, refused_count);
+    assert!(
+        jumps > 5 && repaired_count > jumps + 5 && refused_count > 0,
+        "{counts:?}"
+    );
 }
 
 /// Bytes that were put between two records cost nothing, wherever they are.

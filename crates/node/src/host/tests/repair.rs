@@ -4,7 +4,8 @@ use super::*;
 use crate::host::repair::{RepairError, Survey, Verdict, assemble, check, examine, follower};
 use crate::journal::{FILE_NAME, Reader};
 use crate::node::{Prepared, recover_from_disk};
-use crate::repair::{FETCHED, REPAIRED, Repair};
+use crate::rejoin::{RejoinError, rejoin};
+use crate::repair::{FETCHED, HELD, REPAIRED, Repair};
 use crate::store::StoreError;
 use polity_consensus::fbpbft::Decided;
 use std::fs;
@@ -658,4 +659,96 @@ fn an_audit_says_whether_damage_is_repaired() {
         }
     }
     assert!(damaged > 0);
+}
+
+/// Who gives up a node that would repair itself is told so; whose votes are lost is not kept.
+#[test]
+fn fb_15_a_node_that_repairs_itself_needs_no_rejoin() {
+    let story = Story::new();
+    let (directory, written) = spoiled(&story);
+    let damaged = fs::read(directory.join(FILE_NAME)).unwrap();
+    let refused = rejoin(&directory, None, false, now()).unwrap_err();
+    let until = written.expected(5..6).unwrap();
+    assert!(
+        matches!(refused, RejoinError::Repairable(height) if height == until),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("polity run"), "{refused}");
+    assert_eq!(fs::read(directory.join(FILE_NAME)).unwrap(), damaged);
+    rejoin(&directory, None, true, now()).unwrap();
+    // An end that does not hold either may have been a vote.
+    let story = Story::new();
+    let (directory, _) = spoiled(&story);
+    let mut torn = fs::read(directory.join(FILE_NAME)).unwrap();
+    *torn.last_mut().unwrap() ^= 1;
+    fs::write(directory.join(FILE_NAME), torn).unwrap();
+    rejoin(&directory, None, false, now()).unwrap();
+}
+
+/// What an interrupted repair fetched needs not be fetched again, and is verified again.
+#[test]
+fn fb_15_a_repair_goes_on_with_what_was_fetched() {
+    let story = Story::new();
+    let directory = story.founded.nodes[0].clone();
+    let written = Written::by(&story, &Lived::through(&story, 0));
+    // From the first block to the third.
+    let at = |height: u64| {
+        let is_of = |(_, record): &(u64, Record)| height_of(record) == Some(Height::new(height));
+        written.records.iter().position(is_of).unwrap()
+    };
+    let (first, third) = (at(1), at(3));
+    let mut bytes = written.flip(first, 4);
+    bytes[written.records[third].0 as usize + 24] ^= 1;
+    fs::write(directory.join(FILE_NAME), &bytes).unwrap();
+    let decided = written.decided();
+    let tip = |repair: &Repair| repair.follower.replica().tip().parent.height.get();
+    let open = || Repair::begin(Prepared::open(&directory).unwrap()).unwrap();
+    let mut repair = open();
+    assert!(repair.until.get() >= 3);
+    assert_eq!(tip(&repair), 0);
+    catch_up(&mut repair.follower, Height::new(2), &decided);
+    drop(repair);
+    // Also when the next one is stopped while it reads that back.
+    let (fetched, held) = (directory.join(FETCHED), directory.join(HELD));
+    assert_eq!(tip(&open()), 2);
+    fs::rename(&fetched, &held).unwrap();
+    fs::write(&fetched, b"half a header").unwrap();
+    assert_eq!(tip(&open()), 2);
+    assert!(!held.exists());
+    // A block that does not hold any more is fetched again, and so is everything behind it.
+    let whole = fs::read(&fetched).unwrap();
+    for at in [20, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&fetched, bytes).unwrap();
+        let mut repair = open();
+        assert!(tip(&repair) < 2);
+        let until = repair.until;
+        catch_up(&mut repair.follower, until, &decided);
+        drop(repair);
+        assert_eq!(tip(&open()), until.get());
+    }
+    // Nobody is believed who decides something else.
+    let mut wrong = decided[0].clone();
+    wrong.certificate.view = wrong.certificate.view.next();
+    fs::remove_file(&fetched).unwrap();
+    let file = MemoryFile::new(fresh_journal(&story));
+    let mut journal = super::open(&story, file.clone());
+    for record in [
+        fbpbft::Record::Block(wrong.block.clone()),
+        fbpbft::Record::Decided(wrong.certificate),
+    ] {
+        let record = wire::encode(&Record::Consensus(record));
+        journal.append(&record).unwrap();
+    }
+    journal.sync().unwrap();
+    fs::write(&fetched, bytes_of(&file)).unwrap();
+    assert_eq!(tip(&open()), 0);
+    let mut repair = open();
+    let until = repair.until;
+    catch_up(&mut repair.follower, until, &decided);
+    let (prepared, _) = repair.finish().unwrap();
+    let (_, recovered) = recover_from_disk(prepared.home()).unwrap();
+    let height = recovered.replica.tip().parent.height;
+    assert_eq!(height.get(), decided.len() as u64);
 }
