@@ -231,7 +231,9 @@ pub(super) async fn one(
         }
         // A time that is over shows what is known now.
         if let Ok(None) = tokio::time::timeout_at(until, commits.recv()).await {
-            return Err(ApiError::stopping());
+            // A snapshot took the place of blocks, or there were too many of them; where the node stops, the
+            // next look says so.
+            commits = service.hub.listen();
         }
     }
 }
