@@ -50,7 +50,7 @@ pub(super) async fn events(
     options: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Sse<axum::response::sse::KeepAliveStream<Commits>>, ApiError> {
     let service = gate.service()?;
-    let Query(options) = options.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    let Query(options) = options?;
     let place = Arc::clone(&gate.streams)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy())?;

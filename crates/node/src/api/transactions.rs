@@ -211,7 +211,7 @@ pub(super) async fn one(
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Transaction>, ApiError> {
     let service = gate.service()?;
-    let Query(wait) = wait.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    let Query(wait) = wait?;
     let id: TransactionId = id.parse().map_err(|error: polity_types::HexError| {
         ApiError::bad("malformed_id", error.to_string())
     })?;
@@ -372,8 +372,8 @@ mod tests {
         let store = Arc::new(Store::open(&scratch.path().join("index"), chain).unwrap());
         let reader = Reader::open_in(scratch.path(), chain).unwrap();
         let blocks = Blocks::new(Arc::clone(&store), reader);
-        let look = || held(find(&blocks, id).unwrap().0);
-        assert_eq!(look().unwrap(), None);
+        let answer = || held(find(&blocks, id).unwrap().0);
+        assert_eq!(answer().unwrap(), None);
         let place = BlockEntry {
             block_offset: 0,
             certificate_offset: 0,
@@ -381,10 +381,10 @@ mod tests {
         };
         let height = Height::new(1);
         store.put_block(height, &place, &[*id.as_bytes()]).unwrap();
-        assert_eq!(look().unwrap_err().code, "receipt_not_held");
+        assert_eq!(answer().unwrap_err().code, "receipt_not_held");
         let receipts = crate::host::encode_receipts(&committed.receipts);
         store.put_receipts([(height, receipts.as_slice())]).unwrap();
-        let found = look().unwrap().unwrap();
+        let found = answer().unwrap().unwrap();
         assert_eq!(found.receipt.unwrap().height, height);
     }
 }
