@@ -6,7 +6,7 @@ mod common;
 
 use common::{MEMBERS, PATIENCE, Scratch, pay, plan, program, signed, start, transfer};
 use polity::audit::audit;
-use polity::cluster::{Cluster, Signal};
+use polity::cluster::Signal;
 use polity::view::Status;
 use polity::wallet::{submit, wait_final};
 use std::fs;
