@@ -8,7 +8,7 @@ use crate::host::RecoverError;
 use crate::host::repair::Survey;
 use crate::journal::{JournalError, RECORD_BYTES_MAX, Reader};
 use crate::node::verifier;
-use polity_consensus::fbpbft::{self, Block, Decided};
+use polity_consensus::fbpbft::{self, Block, Chain, Decided};
 use polity_consensus::light::EpochEnd;
 use polity_crypto::Sha256Digest;
 use polity_crypto::ed25519::Ed25519Verifier;
@@ -17,7 +17,7 @@ use polity_replica::sync::{ChunkBytes, SyncRecord};
 use polity_replica::{
     AuditError, Auditor, Committed, Genesis, GenesisError, Purpose, Record, SnapshotMeta,
 };
-use polity_types::{ChainId, Height, wire};
+use polity_types::{Height, wire};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
@@ -230,12 +230,12 @@ impl Follower {
 /// What a journal says of the chain, in order, to `visit`. Stops at its first error.
 fn steps(
     directory: &Path,
-    chain: ChainId,
+    chain: &Chain,
     mut visit: impl FnMut(Step) -> Result<(), VerifyError>,
 ) -> Result<(), VerifyError> {
     let mut follower = Follower::default();
     let mut failure = None;
-    let mut journal = Reader::open_in(directory, chain)?;
+    let mut journal = Reader::open_in(directory, chain.id())?;
     let result = journal.scan(|offset, payload| {
         if failure.is_some() {
             return;
@@ -248,14 +248,14 @@ fn steps(
     match (failure, result) {
         (Some(failure), _) => Err(failure),
         (None, Ok(_)) => Ok(()),
-        (None, Err(JournalError::Damaged { .. })) => Err(damaged(directory, &mut journal)),
+        (None, Err(JournalError::Damaged { .. })) => Err(damaged(directory, &mut journal, chain)),
         (None, Err(error)) => Err(error.into()),
     }
 }
 
 /// Says what is left of a damaged journal.
-fn damaged(directory: &Path, journal: &mut Reader) -> VerifyError {
-    match Survey::of(journal) {
+fn damaged(directory: &Path, journal: &mut Reader, chain: &Chain) -> VerifyError {
+    match Survey::of(journal, chain) {
         Ok(survey) => VerifyError::Damaged {
             path: directory.to_owned(),
             survey: Box::new(survey),
@@ -344,7 +344,7 @@ pub fn audit_blocks(
 ) -> Result<Audited, VerifyError> {
     let chain = genesis.chain().map_err(GenesisError::from)?;
     let mut audit = Audit::new(directory, genesis)?;
-    steps(directory, chain.id(), |step| {
+    steps(directory, &chain, |step| {
         match step {
             Step::Block(decided) => visit(&audit.block(decided)?),
             Step::Snapshot(fetched) => audit.snapshot(&fetched)?,
@@ -426,7 +426,7 @@ fn write_export(
     file.write_all(EXPORT_MAGIC).map_err(&io)?;
     file.write_all(chain.id().as_bytes()).map_err(&io)?;
     let mut count = 0;
-    steps(directory, chain.id(), |step| {
+    steps(directory, &chain, |step| {
         let decided = match step {
             Step::Block(decided) => decided,
             Step::Snapshot(fetched) => {

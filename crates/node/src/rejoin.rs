@@ -12,7 +12,7 @@
 //! number; the authority sees to that. A node that joins a federation begins in the same way, with
 //! nothing to set aside.
 //!
-//! That is refused for a node that could go on as it is. Whoever knows better, because the directory is an
+//! That is refused for a node that could go on as it is, or repairs its journal by itself. Whoever knows better, because the directory is an
 //! old copy whose index is as old, forces it.
 //!
 //! The journal comes last: whenever this is interrupted, the node does not start, and doing it again
@@ -21,10 +21,11 @@
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, create_private, load_genesis};
 use crate::host::RecoverError;
-use crate::journal::{self, Journal, JournalError};
+use crate::host::repair::{RepairError, examine};
+use crate::journal::{self, Journal, JournalError, Reader};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
-use crate::node::{Home, recover_from_disk};
+use crate::node::{Home, basis, open_store, recover_from_disk};
 use crate::store;
 use polity_crypto::PublicKey;
 use polity_replica::{Genesis, GenesisError};
@@ -63,6 +64,11 @@ pub enum RejoinError {
         "this node needs no rejoin: its journal is written with its key and not older than its index, up to height {0}; start it with `polity run`. If you know that this directory is an old copy, add --force: key and journal are given up all the same"
     )]
     Healthy(Height),
+    /// The node repairs its journal.
+    #[error(
+        "this node needs no rejoin: its journal is damaged, but no vote is lost; start it with `polity run`, and it repairs its journal with blocks up to height {0} from the other members. If none of them holds these blocks, add --force: key and journal are given up all the same"
+    )]
+    Repairable(Height),
     /// Something else is wrong than that the node forgot.
     #[error(
         "{0}. A rejoin does not put that right; add --force to give up key and journal all the same"
@@ -202,11 +208,31 @@ fn check_forgotten(
         own: number,
         key: &key,
     };
-    match recover_from_disk(home) {
-        Ok((_, recovered)) => Err(RejoinError::Healthy(recovered.replica.tip().parent.height)),
-        Err(error) if error.is_forgotten() => Ok(()),
-        Err(error) => Err(RejoinError::NoCure(error)),
+    let error = match recover_from_disk(home) {
+        Ok((_, recovered)) => {
+            let height = recovered.replica.tip().parent.height;
+            return Err(RejoinError::Healthy(height));
+        }
+        Err(RecoverError::Journal(JournalError::Damaged { .. })) => match repairable(home) {
+            Ok(until) => return Err(RejoinError::Repairable(until)),
+            Err(RepairError::Recover(error)) => error,
+            Err(_) => return Ok(()),
+        },
+        Err(error) => error,
+    };
+    if error.is_forgotten() {
+        Ok(())
+    } else {
+        Err(RejoinError::NoCure(error))
     }
+}
+
+/// The height up to which a node fetches blocks to repair its damaged journal.
+fn repairable(home: Home<'_>) -> Result<Height, RepairError> {
+    let basis = basis(home)?;
+    let mut journal = Reader::open_in(home.directory, basis.chain()?.id())?;
+    let (_, until) = examine(&mut journal, &open_store(home)?, &basis)?;
+    Ok(until)
 }
 
 /// Moves what is there of key, journal and index into a directory of its own, and notes the key.
@@ -360,163 +386,4 @@ pub(crate) fn stamp(now: Time) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::federation::{Plan, found};
-    use crate::node::{NodeError, Prepared};
-    use crate::scratch::Scratch;
-    use rstest::rstest;
-
-    const NOW: Time = Time::from_millis(1_795_526_321_000);
-
-    fn fresh() -> (Scratch, PathBuf) {
-        let scratch = Scratch::new();
-        let members = ["thor", "sprout", "legion", "platform2"].map(str::to_owned);
-        let plan = Plan::local(members.to_vec(), 7_100, Time::from_millis(1)).unwrap();
-        let founded = found(&scratch.path().join("fed"), &plan).unwrap();
-        let node = founded.nodes[1].clone();
-        (scratch, node)
-    }
-
-    #[rstest]
-    #[case(0, "19700101T000000Z")]
-    #[case(951_782_400_000, "20000229T000000Z")]
-    #[case(1_709_251_199_000, "20240229T235959Z")]
-    #[case(1_735_689_600_000, "20250101T000000Z")]
-    #[case(4_107_542_400_000, "21000301T000000Z")]
-    fn a_moment_has_a_name(#[case] at_ms: u64, #[case] name: &str) {
-        assert_eq!(stamp(Time::from_millis(at_ms)), name);
-    }
-
-    #[test]
-    fn fb_15_the_old_files_are_kept_and_the_old_key_never_starts_again() {
-        let (_scratch, node) = fresh();
-        let old = SecretKey::load(&node.join(KEY_FILE)).unwrap();
-        let journal = fs::read(node.join("journal")).unwrap();
-        let comment = "# the operator's own words\n";
-        let text = fs::read_to_string(node.join(config::FILE_NAME)).unwrap();
-        fs::write(node.join(config::FILE_NAME), format!("{comment}{text}")).unwrap();
-
-        // It could go on as it is, and is told so.
-        let refused = rejoin(&node, None, false, NOW).unwrap_err();
-        assert!(matches!(refused, RejoinError::Healthy(_)), "{refused}");
-        assert!(refused.to_string().contains("needs no rejoin"));
-        assert_eq!(fs::read(node.join("journal")).unwrap(), journal);
-        assert!(!node.join(RETIRED_FILE).exists());
-
-        let rejoined = rejoin(&node, None, true, NOW).unwrap();
-        assert_eq!(rejoined.number, ReplicaId::new(1));
-        assert!(rejoined.is_founder);
-        assert_ne!(rejoined.key, *old.public_key());
-        let place = rejoined.set_aside.unwrap();
-        assert_eq!(fs::read(place.join("journal")).unwrap(), journal);
-        let kept = SecretKey::load(&place.join(KEY_FILE)).unwrap();
-        assert_eq!(kept.public_key(), old.public_key());
-        let text = fs::read_to_string(node.join(config::FILE_NAME)).unwrap();
-        assert!(text.starts_with(comment) && text.contains("\nreplica = 1\n"));
-        let prepared = Prepared::open(&node).unwrap();
-        assert_eq!(prepared.config().replica, Some(rejoined.number));
-        // Nobody gives a journal up under a node that runs.
-        assert!(matches!(
-            rejoin(&node, None, true, NOW),
-            Err(RejoinError::Lock(_))
-        ));
-        drop(prepared);
-
-        fs::remove_file(node.join(KEY_FILE)).unwrap();
-        old.store(&node.join(KEY_FILE), "a test").unwrap();
-        let error = Prepared::open(&node).unwrap_err();
-        assert!(
-            matches!(&error, NodeError::RetiredKey(found) if *found == place),
-            "{error}"
-        );
-        // A second time in the same second, and wherever the first one was interrupted.
-        for missing in ["journal", "key"] {
-            fs::remove_file(node.join(missing)).unwrap();
-            let again = rejoin(&node, None, false, NOW).unwrap();
-            assert_ne!(again.set_aside, Some(place.clone()));
-            drop(Prepared::open(&node).unwrap());
-        }
-    }
-
-    /// Its name, what happens to the node, and whether it forgot by that.
-    type Spoilt<'a> = (&'static str, &'a dyn Fn(&Path), bool);
-
-    /// What the node forgot is given up; what is wrong otherwise is not.
-    #[test]
-    fn fb_15_only_a_node_that_forgot_gives_its_journal_up() {
-        let foreign = |node: &Path| {
-            let other = node.with_file_name("thor").join(KEY_FILE);
-            fs::copy(other, node.join(KEY_FILE)).unwrap();
-        };
-        let damaged = |node: &Path| {
-            let path = node.join("journal");
-            let mut bytes = fs::read(&path).unwrap();
-            bytes[20] ^= 1;
-            fs::write(path, bytes).unwrap();
-        };
-        let abroad = |node: &Path| {
-            let (_elsewhere, other) = fresh();
-            fs::copy(other.join("journal"), node.join("journal")).unwrap();
-        };
-        let cases: [Spoilt<'_>; 3] = [
-            ("another key", &foreign, true),
-            ("a damaged header", &damaged, true),
-            ("another chain", &abroad, false),
-        ];
-        for (name, spoil, is_forgotten) in cases {
-            let (_scratch, node) = fresh();
-            spoil(&node);
-            match rejoin(&node, None, false, NOW) {
-                Ok(_) => assert!(is_forgotten, "{name}"),
-                Err(RejoinError::NoCure(error)) => {
-                    assert!(!is_forgotten, "{name}: {error}");
-                    rejoin(&node, None, true, NOW).unwrap();
-                }
-                Err(error) => panic!("{name}: {error}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_node_that_joins_has_nothing_to_set_aside() {
-        let (scratch, founder) = fresh();
-        let node = scratch.path().join("frey");
-        fs::create_dir(&node).unwrap();
-        fs::copy(founder.join(GENESIS_FILE), node.join(GENESIS_FILE)).unwrap();
-        let mut config = NodeConfig::load(&founder.join(config::FILE_NAME)).unwrap();
-        config.name = "frey".to_owned();
-        fs::write(node.join(config::FILE_NAME), config.to_text()).unwrap();
-        assert!(matches!(
-            rejoin(&node, None, false, NOW),
-            Err(RejoinError::Config(_))
-        ));
-        // The number of somebody else is a slip, unless the operator knows better.
-        let sprout = Some(ReplicaId::new(1));
-        let refused = rejoin(&node, sprout, false, NOW).unwrap_err();
-        assert!(
-            matches!(&refused, RejoinError::OtherMember { name, .. } if name == "sprout"),
-            "{refused}"
-        );
-        assert!(!node.join(KEY_FILE).exists());
-        let joined = rejoin(&node, Some(ReplicaId::new(4)), false, NOW).unwrap();
-        assert_eq!((joined.set_aside, joined.is_founder), (None, false));
-        drop(Prepared::open(&node).unwrap());
-    }
-
-    #[test]
-    fn a_file_that_is_written_otherwise_gets_the_number_too() {
-        let (_scratch, node) = fresh();
-        let mut config = NodeConfig::load(&node.join(config::FILE_NAME)).unwrap();
-        config.replica = Some(ReplicaId::new(1));
-        let text = config.to_text();
-        for odd in [
-            text.replace("name = \"sprout\"", "\"name\" = \"sprout\""),
-            text.replace("replica = 1\n", ""),
-            text.replace("replica = 1", "replica = 7"),
-        ] {
-            let changed = with_number(&odd, &config, ReplicaId::new(1));
-            assert_eq!(NodeConfig::parse(&changed), Ok(config.clone()));
-        }
-    }
-}
+mod tests;

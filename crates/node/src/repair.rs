@@ -3,31 +3,33 @@
 //! ```text
 //! journal              damaged, only read, the node's own until the last step
 //! journal.fetched      what a follower without keys decides, from the other members
+//! journal.held         what a stopped repair fetched, while the follower verifies it once more
 //! journal.repaired     written when it has decided enough
 //! journal.damaged-…    the damaged one, kept for the operator
 //! ```
 //!
 //! 1. The follower fetches.
-//! 2. `journal.repaired` is written, and durable.
+//! 2. `journal.repaired` is written, and durable. It is read back, and has to start a replica.
 //! 3. The index is told of it, and takes both for its own from then on.
 //! 4. The damaged journal gets a second name.
 //! 5. `journal.repaired` is renamed to `journal`.
 //!
-//! Wherever this stops, `journal` is the damaged one, and the next start repairs it anew, or it is the
-//! repaired one. The links that were made stay for the node that starts.
+//! Wherever this stops, `journal` is the damaged one, and the next start goes on with what was fetched, or
+//! it is the repaired one. The links that were made stay for the node that starts.
 
 use crate::driver::{Clock, lane, now};
-use crate::host::repair::{RepairError, Survey, assemble, examine, follower};
+use crate::host::repair::{RepairError, Survey, assemble, check, examine, follower};
 use crate::host::{Host, Released};
-use crate::journal::{self, DiskFile, Journal, Reader};
+use crate::journal::{self, DiskFile, Journal, Piece, RECORD_BYTES_MAX, Reader};
 use crate::meters::Meters;
 use crate::node::{NodeError, Prepared, basis, open_store};
 use crate::rejoin::{stamp, sync_directory};
 use crate::roster;
 use crate::transport::{self, Event, Events, Transport};
-use polity_replica::{Effect, Frame, Input};
-use polity_types::{Height, ReplicaId, Time};
-use std::collections::BTreeSet;
+use polity_consensus::fbpbft::{self, Decided, Message};
+use polity_replica::{Effect, Frame, Input, Record};
+use polity_types::{Height, ReplicaId, Time, wire};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
@@ -40,6 +42,9 @@ use tokio::sync::oneshot;
 /// What the follower decides.
 pub(crate) const FETCHED: &str = "journal.fetched";
 
+/// What was fetched before.
+pub(crate) const HELD: &str = "journal.held";
+
 /// The journal to be.
 pub(crate) const REPAIRED: &str = "journal.repaired";
 
@@ -51,6 +56,9 @@ const BATCH_MAX: usize = 64;
 
 /// The log says so often how far a repair is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// After so long without a block, and again after each such time, the operator is told.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// Links that are up, for the node that starts.
 #[derive(Debug)]
@@ -138,14 +146,72 @@ impl Repair {
         let mut journal = Reader::open_in(directory, prepared.chain.id())?;
         let basis = basis(prepared.home())?;
         let (survey, until) = examine(&mut journal, &open_store(prepared.home())?, &basis)?;
+        let [held, fetched] = [HELD, FETCHED].map(|name| directory.join(name));
+        // If both are there, the second one is not yet all of the first one.
+        if !held.exists() && fetched.exists() {
+            fs::rename(&fetched, &held).map_err(file_error(&fetched))?;
+        }
         let fetched = fresh(&prepared, FETCHED)?;
         let follower = follower(&mut journal, &survey, basis, fetched)?;
-        Ok(Self {
+        let mut repair = Self {
             prepared,
             survey,
             until,
             follower,
-        })
+        };
+        if held.exists() {
+            repair.take_back(&held)?;
+            fs::remove_file(&held).map_err(file_error(&held))?;
+        }
+        Ok(repair)
+    }
+
+    /// Verifies what was fetched before as if a member sent it, and goes on from there. What does not hold
+    /// is fetched again.
+    fn take_back(&mut self, held: &Path) -> Result<(), NodeError> {
+        let (own, key) = (self.prepared.own, self.prepared.key.public_key());
+        let peers = &self.prepared.config.network.peers;
+        let members = roster::members(own, key, self.follower.replica(), peers);
+        let Some(from) = members.first().map(|member| member.id) else {
+            return Ok(());
+        };
+        let file = DiskFile::open_for_reading(held).map_err(file_error(held))?;
+        let Ok(mut reader) = Reader::open(file, self.prepared.chain.id()) else {
+            return Ok(());
+        };
+        let mut blocks = BTreeMap::new();
+        let mut left = reader.salvage()?;
+        while let Some(Piece::Record { payload, .. }) = left.read()? {
+            let certificate = match wire::decode(payload, RECORD_BYTES_MAX) {
+                Ok(Record::Consensus(fbpbft::Record::Block(block))) => {
+                    blocks.insert(block.header.digest(), block);
+                    continue;
+                }
+                Ok(Record::Consensus(fbpbft::Record::Decided(certificate))) => certificate,
+                Ok(_) => continue,
+                Err(_) => break,
+            };
+            let tip = self.follower.replica().tip().parent.height;
+            let Some(block) = blocks.remove(&certificate.value.digest) else {
+                break;
+            };
+            blocks.clear();
+            let message = Message::Decided(Decided { block, certificate });
+            self.follower
+                .handle(now(), Input::Received { from, message })?;
+            // Nothing of it is sent: there are no links yet.
+            for Released { effect, .. } in self.follower.flush()? {
+                if let Effect::Halt(halt) = effect {
+                    return Err(RepairError::Halt(halt).into());
+                }
+            }
+            if self.follower.replica().tip().parent.height != tip.next() {
+                break;
+            }
+        }
+        let height = self.follower.replica().tip().parent.height;
+        tracing::info!(%height, "going on with what was fetched before");
+        Ok(())
     }
 
     /// Makes links to the members of the height in front of the damage.
@@ -184,6 +250,7 @@ impl Repair {
         let mut clock = Clock::default();
         let mut position = roster::position(self.follower.replica());
         let mut said = Instant::now();
+        let mut stall = Stall::new(clock.now());
         loop {
             let now = clock.now();
             if self.follower.deadline().is_some_and(|at| at <= now) {
@@ -201,6 +268,15 @@ impl Repair {
                 let peers = &self.prepared.config.network.peers;
                 let members = roster::members(own, key, replica, peers);
                 links.transport.set_members(members)?;
+            }
+            if let Some(silence) = stall.look(now, height) {
+                tracing::warn!(
+                    linked = links.up.len(),
+                    "no member delivered block {} for {} seconds. The repair waits for it: check that members that hold blocks {0} to {} run, and that their addresses in node.toml are right. If nobody holds them any more, stop the node, and restore its data directory from a copy made after it last voted, or give it up with `polity rejoin --force`",
+                    height.next(),
+                    silence.as_secs(),
+                    self.until,
+                );
             }
             if said.elapsed() >= SAY_EVERY {
                 said = Instant::now();
@@ -317,13 +393,46 @@ impl Repair {
             until,
             fresh(&prepared, REPAIRED)?,
         )?;
-        let identity = open(&repaired)?.identity();
+        let mut new = open(&repaired)?;
+        check(&mut new, &survey, basis(prepared.home())?)?;
+        let identity = new.identity();
+        drop(new);
         open_store(prepared.home())?.announce(&identity)?;
         fs::remove_file(&fetched).map_err(file_error(&fetched))?;
         let kept = keep(directory, &journal)?;
         fs::rename(&repaired, &journal).map_err(file_error(&repaired))?;
         sync_directory(directory).map_err(file_error(directory))?;
         Ok((prepared, kept))
+    }
+}
+
+/// Notices that a repair does not get on.
+struct Stall {
+    height: Height,
+    /// When that height was reached.
+    since: Time,
+    warned: Time,
+}
+
+impl Stall {
+    fn new(now: Time) -> Self {
+        Self {
+            height: Height::ZERO,
+            since: now,
+            warned: now,
+        }
+    }
+
+    /// How long it has waited for the next block, if it is time to say so.
+    fn look(&mut self, now: Time, height: Height) -> Option<Duration> {
+        if height > self.height {
+            (self.height, self.since, self.warned) = (height, now, now);
+        }
+        if now.saturating_since(self.warned) < WARN_EVERY {
+            return None;
+        }
+        self.warned = now;
+        Some(now.saturating_since(self.since))
     }
 }
 
@@ -377,4 +486,31 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, NodeError> {
     let result = tokio::task::spawn_blocking(work).await;
     result.map_err(|_| NodeError::Contradiction)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_that_waits_warns_again_and_again() {
+        let at = |second: u64| Time::from_millis(second * 1_000);
+        let mut stall = Stall::new(at(100));
+        let told: Vec<(u64, u64)> = (100..500)
+            .filter_map(|second| {
+                // One block comes.
+                let height = Height::new(u64::from(second >= 250));
+                Some((second, stall.look(at(second), height)?.as_secs()))
+            })
+            .collect();
+        let expected = [
+            (160, 60),
+            (220, 120),
+            (310, 60),
+            (370, 120),
+            (430, 180),
+            (490, 240),
+        ];
+        assert_eq!(told, expected);
+    }
 }

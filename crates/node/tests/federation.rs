@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, address, plan, program, signed, start, transfer};
+use common::{MEMBERS, PATIENCE, Scratch, address, plan, program, signed, start, transfer};
 use polity::audit::audit;
 use polity::client::{Client, ClientError};
 use polity::config::{FILE_NAME, NodeConfig};
@@ -11,12 +11,7 @@ use polity::view::{Account, Status};
 use polity::wallet::{submit, wait_final};
 use polity_types::Amount;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
-
-/// Generous: a loaded machine may take its time, a correct one does not.
-const PATIENCE: Duration = Duration::from_mins(2);
+use std::time::Instant;
 
 fn total(client: &mut Client, account: &str) -> Amount {
     let account: Account = client.get(&format!("/v1/accounts/{account}")).unwrap();

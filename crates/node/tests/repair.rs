@@ -4,34 +4,17 @@
 
 mod common;
 
-use common::{Scratch, plan, program, signed, start, transfer};
+use common::{MEMBERS, PATIENCE, Scratch, pay, plan, program, signed, start, transfer};
 use polity::audit::audit;
-use polity::cluster::{Cluster, Signal};
+use polity::cluster::Signal;
 use polity::view::Status;
 use polity::wallet::{submit, wait_final};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
-
-/// Generous: a loaded machine may take its time, a correct one does not.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The node whose journal is damaged.
 const DAMAGED: usize = 2;
-
-fn pay(cluster: &Cluster) {
-    let paid = signed(
-        cluster,
-        "alice@thor",
-        transfer("alice@thor", "bob@sprout", 1),
-    );
-    submit(&mut cluster.client(0), &paid).unwrap();
-    let found = wait_final(&mut cluster.client(0), paid.id(), PATIENCE).unwrap();
-    assert!(found.unwrap().receipt.unwrap().applied);
-}
 
 /// Flips a bit of a journal behind each of these quarters, and returns what it is then.
 fn damage(directory: &Path, quarters: &[usize]) -> Vec<u8> {
@@ -80,14 +63,14 @@ fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
     plan.epoch_length = 4;
     let mut cluster = start(&federation, plan);
     for height in 1..=8 {
-        pay(&cluster);
+        pay(&cluster, 0);
         // Every node flushes each height, so each has a witness in its journal.
         cluster.wait_settled(height).unwrap();
     }
     let directory = cluster.nodes[DAMAGED].directory.clone();
     cluster.signal(DAMAGED, Signal::Terminate).unwrap();
     cluster.wait_stopped(DAMAGED).unwrap();
-    pay(&cluster);
+    pay(&cluster, 0);
     let damaged = damage(&directory, &[1, 3]);
     let (is_clean, words) = verify(&directory);
     assert!(!is_clean, "{words}");
@@ -122,7 +105,7 @@ fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
     }
     cluster.wait_ready().unwrap();
     for _ in 0..2 {
-        pay(&cluster);
+        pay(&cluster, 0);
     }
     assert_eq!(damaged_copies(&directory), [damaged]);
     let status: Status = cluster.client(DAMAGED).get("/v1/status").unwrap();
@@ -138,7 +121,7 @@ fn fb_15_a_damaged_journal_is_repaired_from_the_other_members() {
         cluster.spawn(index).unwrap();
     }
     cluster.wait_ready().unwrap();
-    pay(&cluster);
+    pay(&cluster, 0);
     cluster.wait_settled(12).unwrap();
     cluster.stop().unwrap();
     assert_eq!(damaged_copies(&directory).len(), 1);

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    PATIENCE, Scratch, advance_to, done, plan, polity, start, status, text, wait_caught_up,
-    wait_signs,
+    MEMBERS, PATIENCE, Scratch, advance_to, done, plan, polity, start, status, text,
+    wait_caught_up, wait_signs,
 };
 use polity::audit::audit;
 use polity::client::ClientError;
@@ -12,8 +12,6 @@ use polity::cluster::Cluster;
 use polity::view::{Block, Epochs};
 use polity_types::{Epoch, Height, ReplicaId};
 use std::path::Path;
-
-const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
 
 /// Heights of one epoch.
 const EPOCH: u64 = 8;

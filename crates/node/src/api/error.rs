@@ -2,6 +2,7 @@
 
 use crate::view::Problem;
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use polity_ledger::Inadmissible;
@@ -100,6 +101,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(self.problem())).into_response()
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad("bad_query", rejection.body_text())
     }
 }
 

@@ -98,11 +98,8 @@ pub(super) async fn account_locks(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Answer<view::Locks> {
     let address = address(&text)?;
-    let Query(page) = page.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
-    if !(1..=LOCKS_MAX).contains(&page.limit) {
-        let message = format!("`limit` is from 1 to {LOCKS_MAX}");
-        return Err(ApiError::bad("bad_query", message));
-    }
+    let Query(page) = page?;
+    check_limit(page.limit, LOCKS_MAX)?;
     let mut after = page.after.as_deref().map(cursor).transpose()?;
     let service = gate.service()?;
     // Few walk at a time, and none for long, so that they leave the driver to its replica.
@@ -129,6 +126,14 @@ pub(super) async fn account_locks(
         locks,
         next: after.map(|at| format!("{}-{}", at.expires.as_millis(), at.id)),
     }))
+}
+
+fn check_limit(limit: usize, max: usize) -> Result<(), ApiError> {
+    if (1..=max).contains(&limit) {
+        return Ok(());
+    }
+    let message = format!("`limit` is from 1 to {max}");
+    Err(ApiError::bad("bad_query", message))
 }
 
 /// A place in a walk over locks, as an earlier page named it.
@@ -340,11 +345,8 @@ pub(super) async fn epochs(
     State(gate): State<Arc<Gate>>,
     page: Result<Query<EpochPage>, QueryRejection>,
 ) -> Answer<view::Epochs> {
-    let Query(page) = page.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
-    if !(1..=EPOCHS_MAX).contains(&page.limit) {
-        let message = format!("`limit` is from 1 to {EPOCHS_MAX}");
-        return Err(ApiError::bad("bad_query", message));
-    }
+    let Query(page) = page?;
+    check_limit(page.limit, EPOCHS_MAX)?;
     let blocks = Arc::clone(&gate.service()?.blocks);
     // One more tells whether there is a next page.
     let read = move || blocks.epoch_ends(Epoch::new(page.from), page.limit + 1);

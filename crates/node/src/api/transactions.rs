@@ -211,7 +211,7 @@ pub(super) async fn one(
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Transaction>, ApiError> {
     let service = gate.service()?;
-    let Query(wait) = wait.map_err(|error| ApiError::bad("bad_query", error.body_text()))?;
+    let Query(wait) = wait?;
     let id: TransactionId = id.parse().map_err(|error: polity_types::HexError| {
         ApiError::bad("malformed_id", error.to_string())
     })?;
@@ -231,7 +231,9 @@ pub(super) async fn one(
         }
         // A time that is over shows what is known now.
         if let Ok(None) = tokio::time::timeout_at(until, commits.recv()).await {
-            return Err(ApiError::stopping());
+            // A snapshot took the place of blocks, or there were too many of them; where the node stops, the
+            // next look says so.
+            commits = service.hub.listen();
         }
     }
 }
@@ -279,14 +281,26 @@ async fn look_up(
         let shown = found.receipt.as_ref().map(|receipt| receipt.height);
         latest.is_none_or(|latest| shown == Some(latest.height))
     };
-    Ok(found.filter(is_current).or_else(|| {
+    let found = found.filter(is_current).or_else(|| {
         latest.map(|receipt| Transaction {
             id,
             state: Standing::Decided,
             receipt: Some((&receipt).into()),
             proof: None,
         })
-    }))
+    });
+    held(found)
+}
+
+/// A decision whose receipt is not here is no answer.
+fn held(found: Option<Transaction>) -> Result<Option<Transaction>, ApiError> {
+    if found.as_ref().is_some_and(|found| found.receipt.is_none()) {
+        return Err(ApiError::not_found(
+            "receipt_not_held",
+            "a block holds this transaction, but this node does not hold its receipt; ask another node",
+        ));
+    }
+    Ok(found)
 }
 
 /// What the index says of a transaction, and up to which height it says all.
@@ -299,6 +313,7 @@ fn find(
     Ok((find_indexed(blocks, id)?, indexed.unwrap_or(Height::ZERO)))
 }
 
+/// The same. A transaction without a receipt is one whose block is known and whose receipt is not.
 fn find_indexed(
     blocks: &crate::archive::Blocks,
     id: TransactionId,
@@ -311,10 +326,8 @@ fn find_indexed(
     let receipts = store
         .receipts(height)
         .map_err(storage)?
-        .and_then(|bytes| decode_receipts(&bytes));
-    let Some(receipts) = receipts else {
-        return Ok(None);
-    };
+        .and_then(|bytes| decode_receipts(&bytes))
+        .unwrap_or_default();
     // The receipts of a height stand in the header of the next one.
     let next = blocks
         .get(height.next())
@@ -328,10 +341,50 @@ fn find_indexed(
             receipt: ReceiptProof::new(&receipts, position)?,
         })
     });
-    Ok(receipts.get(position as usize).map(|receipt| Transaction {
+    Ok(Some(Transaction {
         id,
         state: Standing::Decided,
-        receipt: Some(receipt.into()),
+        receipt: receipts.get(position as usize).map(Into::into),
         proof,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Blocks;
+    use crate::hub::tests::block;
+    use crate::journal::{Journal, Reader};
+    use crate::lock::DirectoryLock;
+    use crate::scratch::Scratch;
+    use crate::store::{BlockEntry, Store};
+    use polity_crypto::Sha256Digest;
+
+    #[test]
+    fn a_transaction_whose_receipt_is_not_held_is_not_unknown() {
+        let committed = block();
+        let chain = committed.block.header().chain;
+        let id = committed.receipts[0].id;
+        let scratch = Scratch::new();
+        let lock = DirectoryLock::acquire(scratch.path()).unwrap();
+        let owner = Sha256Digest::ZERO;
+        drop(Journal::open_in(&lock, chain, &owner, |_, _| {}).unwrap());
+        let store = Arc::new(Store::open(&scratch.path().join("index"), chain).unwrap());
+        let reader = Reader::open_in(scratch.path(), chain).unwrap();
+        let blocks = Blocks::new(Arc::clone(&store), reader);
+        let answer = || held(find(&blocks, id).unwrap().0);
+        assert_eq!(answer().unwrap(), None);
+        let place = BlockEntry {
+            block_offset: 0,
+            certificate_offset: 0,
+            digest: [0; 32],
+        };
+        let height = Height::new(1);
+        store.put_block(height, &place, &[*id.as_bytes()]).unwrap();
+        assert_eq!(answer().unwrap_err().code, "receipt_not_held");
+        let receipts = crate::host::encode_receipts(&committed.receipts);
+        store.put_receipts([(height, receipts.as_slice())]).unwrap();
+        let found = answer().unwrap().unwrap();
+        assert_eq!(found.receipt.unwrap().height, height);
+    }
 }

@@ -3,14 +3,14 @@
 use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
 use crate::store::{self, BlockEntry, Store, StoreError};
-use polity_consensus::fbpbft::{self, Block, Header, Keyring, VoteCertificate};
+use polity_consensus::fbpbft::{self, Block, Chain, Header, Keyring, VoteCertificate};
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{
-    Config, Genesis, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta,
-    transaction_id,
+    Config, Genesis, GenesisError, Purpose, Record, Replayed, RestoreError, Restorer, Snapshot,
+    SnapshotMeta, transaction_id,
 };
 use polity_types::{Epoch, Height, ReplicaId, Seed, wire};
 use std::collections::BTreeMap;
@@ -126,6 +126,14 @@ pub struct Basis<'a> {
     pub index_seed: Seed,
 }
 
+impl Basis<'_> {
+    /// The chain of the genesis.
+    pub(crate) fn chain(&self) -> Result<Chain, RecoverError> {
+        let chain = self.genesis.chain();
+        Ok(chain.map_err(|error| RestoreError::from(GenesisError::from(error)))?)
+    }
+}
+
 /// Reads the journal, brings the index up to date and builds the replica.
 ///
 /// Nothing in the journal is changed before it is known to be this node's, and as new as its index
@@ -137,11 +145,7 @@ pub fn recover<F: FileLayer>(
     store: &Store,
     basis: Basis<'_>,
 ) -> Result<Recovered<F>, RecoverError> {
-    let chain = basis
-        .genesis
-        .chain()
-        .map_err(|error| RestoreError::from(polity_replica::GenesisError::from(error)))?;
-    let mut reader = match Reader::open(file, chain.id()) {
+    let mut reader = match Reader::open(file, basis.chain()?.id()) {
         Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
         result => result?,
     };
@@ -153,13 +157,16 @@ pub fn recover<F: FileLayer>(
     store.check_bound(&reader.identity())?;
     let indexed = store.last_height()?.unwrap_or(Height::ZERO);
     // In a journal that was repaired, blocks stand in other places than before.
-    let in_place = if store.is_succeeded_by(&reader.identity())? {
-        Height::ZERO
+    let is_repaired = store.is_succeeded_by(&reader.identity())?;
+    let in_place = if is_repaired { Height::ZERO } else { indexed };
+    // Where a snapshot stood, a repair may have put blocks. Only applying them tells their receipts.
+    let snapshot = if is_repaired && store.has_gaps()? {
+        None
     } else {
-        indexed
+        start_from_snapshot(store, &basis)?
     };
     let mut from_snapshot = None;
-    if let Some((restorer, meta)) = start_from_snapshot(store, &basis)? {
+    if let Some((restorer, meta)) = snapshot {
         let height = meta.height;
         match replay(&mut reader, store, restorer, in_place, Some(meta)) {
             Err(RecoverError::Restore(error)) => {

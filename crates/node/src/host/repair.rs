@@ -18,6 +18,10 @@
 //!   must not vote under it again, see `rejoin`. (Otherwise such an end is an interrupted write, and
 //!   nothing in it was spoken. But a disk that damaged one place may have damaged this one, too.)
 //!
+//! A snapshot that was installed took the place of blocks. If a record of it is lost, or the end of an
+//! epoch that leads to it, nobody could start from it or verify it, so the blocks up to its height are
+//! fetched instead (FB-19).
+//!
 //! The decisions themselves are lost with their certificates, and come from the other members: a replica
 //! without keys starts from `h0`, verifies and decides as every follower does, and says nothing that a
 //! vote could contradict.
@@ -28,6 +32,7 @@
 //! Survey::of     what is lost, and whether that can be repaired
 //! follower       a replica without keys, in the state after h0; its journal is a file of its own
 //! assemble       intact prefix ‖ heights that the follower decided ‖ intact records above them
+//! check          the new journal leads from the genesis to where the damaged one ended
 //! ```
 //!
 //! The damaged file is only read. Promised transactions of every intact stretch stay, in front of the
@@ -39,18 +44,19 @@
 //! 1. Every intact record of a height above those that the follower decided is in the new journal.
 //! 2. A decision that stands in the damaged journal is the one of the new journal, or there is no new
 //!    journal.
-//! 3. Records of the new journal are durable in small batches, so that later damage to it is noticed.
+//! 3. A journal from which no replica starts takes nobody's place.
+//! 4. Records of the new journal are durable in small batches, so that later damage to it is noticed.
 
 use super::{Basis, Host, Places, RecoverError};
 use crate::journal::{
     Damage, FileLayer, Journal, JournalError, Piece, RECORD_BYTES_MAX, Reader, Salvage,
 };
 use crate::store::Store;
-use polity_consensus::fbpbft::{self, Halt, Keyring};
+use polity_consensus::fbpbft::{self, Chain, Halt, Keyring};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_replica::sync::SyncRecord;
 use polity_replica::{Config, Purpose, Record, RestoreError, Restorer};
-use polity_types::{Height, wire};
+use polity_types::{Epoch, Height, wire};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -81,6 +87,11 @@ pub enum RepairError {
         /// The block that the members delivered.
         theirs: Sha256Digest,
     },
+    /// No replica could start from the new journal.
+    #[error(
+        "the repaired journal would not start ({0}), so the damaged one stays as it is; restore the data directory from a copy of this node made after it last voted, or give it up with `polity rejoin --force` on the data directory: it gets a new key and votes from the next epoch on"
+    )]
+    Useless(RestoreError),
     /// The follower must not go on.
     #[error("while the journal was being repaired: {0}")]
     Halt(Halt),
@@ -124,7 +135,7 @@ pub struct Survey {
     pub lost: u64,
     /// Bytes at the end that do not hold.
     pub torn_tail_bytes: u64,
-    /// The last height decided in front of the first of them.
+    /// The last height decided in front of the first lost record.
     pub before: Height,
     /// The last height decided anywhere.
     pub last: Height,
@@ -133,8 +144,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at all that is left of a journal.
-    pub fn of<F: FileLayer>(journal: &mut Reader<F>) -> Result<Self, RecoverError> {
+    /// Looks at all that is left of a journal of this chain.
+    pub fn of<F: FileLayer>(journal: &mut Reader<F>, chain: &Chain) -> Result<Self, RecoverError> {
         let mut survey = Self {
             stretches: Vec::new(),
             count: 0,
@@ -150,12 +161,18 @@ impl Survey {
         // The height up to which lost records may be.
         let mut until = Height::ZERO;
         let mut is_ordered = true;
+        // The height of the snapshot at hand, if nothing is lost since it was started.
+        let mut started = None;
+        // The first epoch whose end is not known.
+        let mut epoch = Epoch::ZERO;
         while let Some(piece) = left.read()? {
             let (offset, payload) = match piece {
                 Piece::Record { offset, payload } => (offset, payload),
                 Piece::Damage(damage) => {
                     survey.note(damage);
-                    is_open |= damage.lost > 0;
+                    if damage.lost > 0 {
+                        (is_open, started) = (true, None);
+                    }
                     continue;
                 }
             };
@@ -165,17 +182,34 @@ impl Survey {
                     (record.height(), is_decision)
                 }
                 // From here on the node was at this height, whose state it got without the blocks.
-                Record::Sync(SyncRecord::Installed { height }) => (height, true),
-                Record::Sync(_) | Record::Pooled(_) => continue,
+                Record::Sync(SyncRecord::Installed { height }) => {
+                    let is_led_to = chain.epoch(height) < epoch;
+                    if started.take() != Some(height) || !is_led_to {
+                        until = until.max(height);
+                    }
+                    (height, true)
+                }
+                Record::Sync(SyncRecord::Started(target)) => {
+                    started = Some(target.meta.height);
+                    continue;
+                }
+                Record::Sync(SyncRecord::Epoch(end)) => {
+                    if end.last.header.epoch == epoch {
+                        epoch = epoch.next();
+                    }
+                    continue;
+                }
+                Record::Sync(SyncRecord::Chunk(_)) | Record::Pooled(_) => continue,
             };
             is_ordered &= at >= height && at > survey.last;
             height = at;
             if std::mem::take(&mut is_open) {
-                until = height;
+                until = until.max(height);
             }
             if is_decision {
                 survey.last = height;
-                if survey.count == 0 {
+                epoch = epoch.max(chain.epoch(height.next()));
+                if survey.lost == 0 {
                     survey.before = height;
                 }
             }
@@ -268,7 +302,7 @@ pub fn examine<F: FileLayer>(
         Ok(store.last_height()?.max(snapshot).unwrap_or(Height::ZERO))
     };
     let indexed = indexed().map_err(RecoverError::Store)?;
-    let survey = Survey::of(journal)?;
+    let survey = Survey::of(journal, &basis.chain()?)?;
     // Blocks that are fetched must not hide that the end of the journal is missing.
     if survey.last < indexed {
         let found = survey.last;
@@ -295,7 +329,12 @@ pub fn follower<F: FileLayer, G: FileLayer>(
         basis.index_seed,
     )?;
     let mut left = journal.salvage()?;
-    while let Some(Piece::Record { offset, payload }) = left.read()? {
+    while let Some(piece) = left.read()? {
+        let (offset, payload) = match piece {
+            Piece::Record { offset, payload } => (offset, payload),
+            Piece::Damage(damage) if damage.lost == 0 => continue,
+            Piece::Damage(_) => break,
+        };
         match decode(offset, payload)? {
             // Votes of the height that comes next are words of a key that the follower does not have.
             Record::Consensus(record) if record.height() > survey.before => break,
@@ -338,9 +377,14 @@ pub fn assemble<F: FileLayer, G: FileLayer, H: FileLayer>(
     // Whether all records of the snapshot at hand are there, and no fetched block overtakes it.
     let mut is_snapshot_whole = false;
     while let Some(piece) = left.read()? {
-        let Piece::Record { offset, payload } = piece else {
-            (is_intact, is_snapshot_whole) = (false, false);
-            continue;
+        let (offset, payload) = match piece {
+            Piece::Record { offset, payload } => (offset, payload),
+            Piece::Damage(damage) => {
+                if damage.lost > 0 {
+                    (is_intact, is_snapshot_whole) = (false, false);
+                }
+                continue;
+            }
         };
         let record = match decode(offset, payload)? {
             Record::Consensus(record) => record,
@@ -384,6 +428,40 @@ pub fn assemble<F: FileLayer, G: FileLayer, H: FileLayer>(
     }
     fetched.copy(until, &mut out)?;
     out.finish()
+}
+
+/// Makes sure that a replica starts from the new journal and gets as far as the damaged one did.
+pub fn check<F: FileLayer>(
+    new: &mut Reader<F>,
+    survey: &Survey,
+    basis: Basis<'_>,
+) -> Result<(), RepairError> {
+    let mut restorer = Restorer::new(
+        basis.genesis,
+        Purpose::Production,
+        basis.verifier,
+        basis.index_seed,
+    )?;
+    let mut failure = None;
+    new.scan(|offset, payload| {
+        if failure.is_some() {
+            return;
+        }
+        let record = decode(offset, payload).map_err(RepairError::from);
+        let taken = record.and_then(|record| {
+            let taken = restorer.record(record);
+            taken.map_err(RepairError::Useless)
+        });
+        failure = taken.err();
+    })?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let (expected, found) = (restorer.height().next(), survey.last);
+    if found >= expected {
+        return Err(RepairError::Useless(RestoreError::Gap { expected, found }));
+    }
+    Ok(())
 }
 
 /// What the follower decided, in order.

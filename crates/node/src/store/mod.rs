@@ -200,16 +200,10 @@ impl Store {
         &self,
         batch: impl IntoIterator<Item = (Height, &'a [u8])>,
     ) -> Result<(), StoreError> {
-        let write = self.begin()?;
-        {
-            let mut receipts = write.open_table(RECEIPTS).map_err(redb::Error::from)?;
-            for (height, bytes) in batch {
-                receipts
-                    .insert(height.get(), bytes)
-                    .map_err(redb::Error::from)?;
-            }
-        }
-        commit_in_memory(write)
+        self.put_rows(
+            RECEIPTS,
+            batch.into_iter().map(|(at, bytes)| (at.get(), bytes)),
+        )
     }
 
     /// What became of the transactions of a block.
@@ -225,11 +219,22 @@ impl Store {
         &self,
         batch: impl IntoIterator<Item = (Epoch, &'a [u8])>,
     ) -> Result<(), StoreError> {
+        self.put_rows(
+            EPOCH_ENDS,
+            batch.into_iter().map(|(at, bytes)| (at.get(), bytes)),
+        )
+    }
+
+    fn put_rows<'a>(
+        &self,
+        table: TableDefinition<'static, u64, &'static [u8]>,
+        rows: impl IntoIterator<Item = (u64, &'a [u8])>,
+    ) -> Result<(), StoreError> {
         let write = self.begin()?;
         {
-            let mut ends = write.open_table(EPOCH_ENDS).map_err(redb::Error::from)?;
-            for (epoch, bytes) in batch {
-                ends.insert(epoch.get(), bytes).map_err(redb::Error::from)?;
+            let mut table = write.open_table(table).map_err(redb::Error::from)?;
+            for (key, bytes) in rows {
+                table.insert(key, bytes).map_err(redb::Error::from)?;
             }
         }
         commit_in_memory(write)
@@ -298,6 +303,13 @@ impl Store {
         let (last, first) = gap.map_err(redb::Error::from)?;
         let gap = (Height::new(first.value()), Height::new(last.value()));
         Ok((gap.0 <= height).then_some(gap))
+    }
+
+    /// Whether a snapshot ever passed heights over here.
+    pub fn has_gaps(&self) -> Result<bool, StoreError> {
+        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let gaps = read.open_table(GAPS).map_err(redb::Error::from)?;
+        Ok(!gaps.is_empty().map_err(redb::Error::from)?)
     }
 
     /// The height up to which the index knows the chain: that of the highest block, or of the snapshot

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Generous: a loaded machine may take its time, a correct one does not.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Names of a federation of four.
+pub(crate) const MEMBERS: [&str; 4] = ["thor", "sprout", "legion", "platform2"];
+
 /// The program under test.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_polity"))
@@ -117,15 +120,17 @@ pub(crate) fn advance_to(cluster: &mut Cluster, index: usize, height: u64) {
     while status(cluster, index).height.get() < height {
         assert!(Instant::now() < until, "height {height}");
         cluster.check_alive().unwrap();
-        let paid = signed(
-            cluster,
-            "alice@thor",
-            transfer("alice@thor", "bob@sprout", 1),
-        );
-        submit(&mut cluster.client(index), &paid).unwrap();
-        let found = wait_final(&mut cluster.client(index), paid.id(), PATIENCE).unwrap();
-        assert!(found.unwrap().receipt.unwrap().applied);
+        pay(cluster, index);
     }
+}
+
+/// Decides a small payment over this node.
+pub(crate) fn pay(cluster: &Cluster, index: usize) {
+    let payment = transfer("alice@thor", "bob@sprout", 1);
+    let paid = signed(cluster, "alice@thor", payment);
+    submit(&mut cluster.client(index), &paid).unwrap();
+    let found = wait_final(&mut cluster.client(index), paid.id(), PATIENCE).unwrap();
+    assert!(found.unwrap().receipt.unwrap().applied);
 }
 
 /// Waits until a node has the height of another one.

@@ -1,10 +1,11 @@
 //! Damage in the middle of a journal is repaired when no vote is lost, and only then (FB-15).
 
 use super::*;
-use crate::host::repair::{RepairError, Survey, Verdict, assemble, examine, follower};
+use crate::host::repair::{RepairError, Survey, Verdict, assemble, check, examine, follower};
 use crate::journal::{FILE_NAME, Reader};
 use crate::node::{Prepared, recover_from_disk};
-use crate::repair::{FETCHED, REPAIRED, Repair};
+use crate::rejoin::{RejoinError, rejoin};
+use crate::repair::{FETCHED, HELD, REPAIRED, Repair};
 use crate::store::StoreError;
 use polity_consensus::fbpbft::Decided;
 use std::fs;
@@ -13,11 +14,11 @@ use std::path::{Path, PathBuf};
 /// Bytes of a record before its payload: length, pending, sequence, checksum.
 const FIELDS: [u64; 5] = [0, 4, 8, 16, 24];
 
-fn is_decision(record: &Record) -> bool {
+pub(super) fn is_decision(record: &Record) -> bool {
     matches!(record, Record::Consensus(fbpbft::Record::Decided(_)))
 }
 
-fn height_of(record: &Record) -> Option<Height> {
+pub(super) fn height_of(record: &Record) -> Option<Height> {
     match record {
         Record::Consensus(record) => Some(record.height()),
         Record::Pooled(_) | Record::Sync(_) => None,
@@ -83,12 +84,17 @@ impl Written {
     }
 }
 
-fn reader(story: &Story, bytes: &[u8]) -> Reader<MemoryFile> {
+pub(super) fn reader(story: &Story, bytes: &[u8]) -> Reader<MemoryFile> {
     let chain = story.founded.genesis.chain().unwrap().id();
     Reader::open(MemoryFile::new(bytes.to_vec()), chain).unwrap()
 }
 
-fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
+pub(super) fn surveyed(story: &Story, bytes: &[u8]) -> Survey {
+    let chain = story.founded.genesis.chain().unwrap();
+    Survey::of(&mut reader(story, bytes), &chain).unwrap()
+}
+
+pub(super) fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
     reader(story, bytes)
         .scan(|_, payload| records.push(wire::decode(payload, 1 << 24).unwrap()))
@@ -96,7 +102,7 @@ fn records_of(story: &Story, bytes: &[u8]) -> Vec<Record> {
     records
 }
 
-fn bytes_of(file: &MemoryFile) -> Vec<u8> {
+pub(super) fn bytes_of(file: &MemoryFile) -> Vec<u8> {
     file.after_crash(Loss::Everything)
         .0
         .borrow()
@@ -134,7 +140,7 @@ fn catch_up<F: FileLayer>(follower: &mut Host<F>, until: Height, decided: &[Deci
 }
 
 /// Repairs a journal from what the others decided, and announces it to the index.
-fn mend(
+pub(super) fn mend(
     story: &Story,
     bytes: &[u8],
     index: &Store,
@@ -155,13 +161,14 @@ fn mend(
     let mut fetched = reader(story, &bytes_of(&fetched));
     assemble(&mut journal, &survey, &mut fetched, until, new)?;
     let repaired = bytes_of(&repaired);
+    check(&mut reader(story, &repaired), &survey, story.basis(9))?;
     index
         .announce(&reader(story, &repaired).identity())
         .unwrap();
     Ok(repaired)
 }
 
-fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
+pub(super) fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
     let chain = story.founded.genesis.chain().unwrap().id();
     Store::open(&scratch.path().join(name), chain).unwrap()
 }
@@ -170,7 +177,7 @@ fn index_in(story: &Story, scratch: &Scratch, name: &str) -> Store {
 fn fb_15_an_intact_journal_is_in_order() {
     let story = Story::with(|story| vec![story.transfer_of(1_000, 77)]);
     let written = Written::by(&story, &Lived::through(&story, 0));
-    let survey = Survey::of(&mut reader(&story, &written.bytes)).unwrap();
+    let survey = surveyed(&story, &written.bytes);
     let last = written.decided().len() as u64;
     assert_eq!(survey.verdict, Verdict::Repairable(Height::new(last)));
     assert_eq!((survey.count, survey.lost), (0, 0));
@@ -309,13 +316,13 @@ fn fb_15_several_stretches_are_repaired_at_once() {
         (
             "put in",
             &|bytes| drop(bytes.splice(offset(at(2))..offset(at(2)), [7; 99])),
-            1,
+            decided.len() as u64,
         ),
     ];
     for (what, spoil, until) in spoils {
         let mut bytes = written.bytes.clone();
         spoil(&mut bytes);
-        let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+        let survey = surveyed(&story, &bytes);
         assert_eq!(
             survey.verdict,
             Verdict::Repairable(Height::new(until)),
@@ -338,14 +345,14 @@ fn fb_15_several_stretches_are_repaired_at_once() {
     let end = written.records.iter().position(fourth).unwrap();
     let mut bytes = written.until(end).flip(at(1) + 1, 4);
     bytes[offset(at(4))] ^= 1;
-    let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+    let survey = surveyed(&story, &bytes);
     assert_eq!((survey.count, survey.verdict), (2, Verdict::VotesLost));
     assert_eq!(survey.last, Height::new(3));
     // So does an end that does not hold: it may be damage, too.
     let mut bytes = written.flip(at(1) + 1, 4);
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    let survey = Survey::of(&mut reader(&story, &bytes)).unwrap();
+    let survey = surveyed(&story, &bytes);
     assert_eq!((survey.count, survey.verdict), (1, Verdict::VotesLost));
     assert!(survey.torn_tail_bytes > 0);
     let index = index_in(&story, &scratch, "torn");
@@ -460,7 +467,7 @@ fn fb_15_records_out_of_order_are_not_repaired() {
         journal.append(&wire::encode(record)).unwrap();
         journal.sync().unwrap();
     }
-    let survey = Survey::of(&mut reader(&story, &bytes_of(&file))).unwrap();
+    let survey = surveyed(&story, &bytes_of(&file));
     assert_eq!(survey.verdict, Verdict::Disorder);
     assert!(survey.to_string().contains("polity rejoin"));
 }
@@ -497,7 +504,7 @@ fn fb_15_a_contradiction_stops_a_repair() {
     journal.sync().unwrap();
     let put = |fetched: &[u8], operations| {
         let mut old = reader(&story, &bytes);
-        let survey = Survey::of(&mut old).unwrap();
+        let survey = Survey::of(&mut old, &story.founded.genesis.chain().unwrap()).unwrap();
         let new = MemoryFile::new(fresh_journal(&story));
         let journal = open(&story, new.clone());
         new.0.borrow_mut().operations_left = operations;
@@ -561,7 +568,7 @@ fn spoiled(story: &Story) -> (PathBuf, Written) {
     (directory, written)
 }
 
-fn begin(directory: &Path, decided: &[Decided]) -> Repair {
+pub(super) fn begin(directory: &Path, decided: &[Decided]) -> Repair {
     let mut repair = Repair::begin(Prepared::open(directory).unwrap()).unwrap();
     catch_up(&mut repair.follower, repair.until, decided);
     repair
@@ -652,4 +659,96 @@ fn an_audit_says_whether_damage_is_repaired() {
         }
     }
     assert!(damaged > 0);
+}
+
+/// Who gives up a node that would repair itself is told so; whose votes are lost is not kept.
+#[test]
+fn fb_15_a_node_that_repairs_itself_needs_no_rejoin() {
+    let story = Story::new();
+    let (directory, written) = spoiled(&story);
+    let damaged = fs::read(directory.join(FILE_NAME)).unwrap();
+    let refused = rejoin(&directory, None, false, now()).unwrap_err();
+    let until = written.expected(5..6).unwrap();
+    assert!(
+        matches!(refused, RejoinError::Repairable(height) if height == until),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("polity run"), "{refused}");
+    assert_eq!(fs::read(directory.join(FILE_NAME)).unwrap(), damaged);
+    rejoin(&directory, None, true, now()).unwrap();
+    // An end that does not hold either may have been a vote.
+    let story = Story::new();
+    let (directory, _) = spoiled(&story);
+    let mut torn = fs::read(directory.join(FILE_NAME)).unwrap();
+    *torn.last_mut().unwrap() ^= 1;
+    fs::write(directory.join(FILE_NAME), torn).unwrap();
+    rejoin(&directory, None, false, now()).unwrap();
+}
+
+/// What an interrupted repair fetched needs not be fetched again, and is verified again.
+#[test]
+fn fb_15_a_repair_goes_on_with_what_was_fetched() {
+    let story = Story::new();
+    let directory = story.founded.nodes[0].clone();
+    let written = Written::by(&story, &Lived::through(&story, 0));
+    // From the first block to the third.
+    let at = |height: u64| {
+        let is_of = |(_, record): &(u64, Record)| height_of(record) == Some(Height::new(height));
+        written.records.iter().position(is_of).unwrap()
+    };
+    let (first, third) = (at(1), at(3));
+    let mut bytes = written.flip(first, 4);
+    bytes[written.records[third].0 as usize + 24] ^= 1;
+    fs::write(directory.join(FILE_NAME), &bytes).unwrap();
+    let decided = written.decided();
+    let tip = |repair: &Repair| repair.follower.replica().tip().parent.height.get();
+    let open = || Repair::begin(Prepared::open(&directory).unwrap()).unwrap();
+    let mut repair = open();
+    assert!(repair.until.get() >= 3);
+    assert_eq!(tip(&repair), 0);
+    catch_up(&mut repair.follower, Height::new(2), &decided);
+    drop(repair);
+    // Also when the next one is stopped while it reads that back.
+    let (fetched, held) = (directory.join(FETCHED), directory.join(HELD));
+    assert_eq!(tip(&open()), 2);
+    fs::rename(&fetched, &held).unwrap();
+    fs::write(&fetched, b"half a header").unwrap();
+    assert_eq!(tip(&open()), 2);
+    assert!(!held.exists());
+    // A block that does not hold any more is fetched again, and so is everything behind it.
+    let whole = fs::read(&fetched).unwrap();
+    for at in [20, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&fetched, bytes).unwrap();
+        let mut repair = open();
+        assert!(tip(&repair) < 2);
+        let until = repair.until;
+        catch_up(&mut repair.follower, until, &decided);
+        drop(repair);
+        assert_eq!(tip(&open()), until.get());
+    }
+    // Nobody is believed who decides something else.
+    let mut wrong = decided[0].clone();
+    wrong.certificate.view = wrong.certificate.view.next();
+    fs::remove_file(&fetched).unwrap();
+    let file = MemoryFile::new(fresh_journal(&story));
+    let mut journal = super::open(&story, file.clone());
+    for record in [
+        fbpbft::Record::Block(wrong.block.clone()),
+        fbpbft::Record::Decided(wrong.certificate),
+    ] {
+        let record = wire::encode(&Record::Consensus(record));
+        journal.append(&record).unwrap();
+    }
+    journal.sync().unwrap();
+    fs::write(&fetched, bytes_of(&file)).unwrap();
+    assert_eq!(tip(&open()), 0);
+    let mut repair = open();
+    let until = repair.until;
+    catch_up(&mut repair.follower, until, &decided);
+    let (prepared, _) = repair.finish().unwrap();
+    let (_, recovered) = recover_from_disk(prepared.home()).unwrap();
+    let height = recovered.replica.tip().parent.height;
+    assert_eq!(height.get(), decided.len() as u64);
 }

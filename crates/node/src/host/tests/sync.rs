@@ -15,18 +15,18 @@ use polity_replica::{AuditError, Snapshot};
 use std::sync::Arc;
 
 /// The snapshot that is fetched: after the second epoch.
-const AT: u64 = 2 * EPOCH;
+pub(super) const AT: u64 = 2 * EPOCH;
 
 /// A story, what its first replica wrote, and its states after the ends of epochs.
-struct Past {
-    story: Story,
-    lived: Lived,
-    records: Vec<Record>,
-    snapshots: BTreeMap<u64, Box<Snapshot>>,
+pub(super) struct Past {
+    pub(super) story: Story,
+    pub(super) lived: Lived,
+    pub(super) records: Vec<Record>,
+    pub(super) snapshots: BTreeMap<u64, Box<Snapshot>>,
 }
 
 impl Past {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let story = Story::new();
         let mut lived = Lived::through(&story, 0);
         let records = lived
@@ -58,14 +58,14 @@ impl Past {
         }
     }
 
-    fn ends(&self) -> Vec<EpochEnd> {
+    pub(super) fn ends(&self) -> Vec<EpochEnd> {
         let ends = self.lived.index.epoch_ends(Epoch::ZERO, 100).unwrap();
         let decode = |(_, bytes): (Epoch, Vec<u8>)| wire::decode(&bytes, 1 << 20).unwrap();
         ends.into_iter().map(decode).collect()
     }
 
     /// The records of a node that fetched this snapshot, with these ends before it, and then went on.
-    fn jumped(&self, ends: &[EpochEnd], snapshot: &Snapshot) -> Vec<Record> {
+    pub(super) fn jumped(&self, ends: &[EpochEnd], snapshot: &Snapshot) -> Vec<Record> {
         let log = ChunkLog::new(snapshot.chunks.iter().map(Vec::as_slice));
         let target = Target {
             meta: snapshot.meta.clone(),
@@ -92,7 +92,7 @@ impl Past {
     }
 
     /// Audits a data directory with this journal.
-    fn audit(&self, records: &[Record]) -> Result<Audited, VerifyError> {
+    pub(super) fn audit(&self, records: &[Record]) -> Result<Audited, VerifyError> {
         let scratch = Scratch::new();
         self.write(&scratch, records);
         audit_node(scratch.path(), &self.story.founded.genesis, |_| {})
