@@ -7,9 +7,7 @@
 //! sender, the receiver and the purpose are in the `info`, so a message cannot be reflected or
 //! used for something else.
 
-use crate::{
-    KeyError, Preimage, PublicKey, Signature, Signer, Suite, Verifier, VerifyError, domain,
-};
+use crate::{KeyError, Preimage, PublicKey, Refusal, Signature, Signer, Suite, Verifier, domain};
 use ::hmac::{Hmac, KeyInit, Mac};
 use core::fmt;
 use hkdf::Hkdf;
@@ -47,7 +45,7 @@ impl LinkKey {
     }
 }
 
-fn authenticator(keyed: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+pub(crate) fn authenticator(keyed: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
     let mut mac = keyed.clone();
     mac.update(message);
     mac.finalize().into_bytes().into()
@@ -80,16 +78,27 @@ impl Verifier for LinkKey {
         }
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<(), Refusal> {
+        if key.suite() != Suite::Hmac {
+            return Err(Refusal::Suite);
+        }
+        if *key != self.label {
+            return Err(Refusal::Key);
+        }
+        if signature.as_slice().len() != Suite::Hmac.signature_length() {
+            return Err(Refusal::Length);
+        }
         let expected = self.authenticator(preimage);
-        let is_valid =
-            *key == self.label && bool::from(expected.as_slice().ct_eq(signature.as_slice()));
-        if is_valid { Ok(()) } else { Err(VerifyError) }
+        if bool::from(expected.as_slice().ct_eq(signature.as_slice())) {
+            Ok(())
+        } else {
+            Err(Refusal::Equation)
+        }
     }
 }
 

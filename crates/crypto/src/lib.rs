@@ -24,13 +24,19 @@
 
 extern crate alloc;
 
+pub mod bare;
 mod checker;
 mod digest;
 pub mod domain;
 pub mod ed25519;
 pub mod hmac;
+pub mod hybrid;
 mod key;
+pub mod ml_dsa;
+mod parsed;
 mod preimage;
+mod public;
+mod refusal;
 mod signature;
 pub mod stub;
 mod verified;
@@ -38,8 +44,11 @@ mod verified;
 pub use checker::Checker;
 pub use digest::{Blake3Digest, Sha256Digest, fork_id, root_chain_id, root_fork_id};
 pub use domain::Domain;
-pub use key::{KeyError, KeyId, PublicKey, Suite, Tier};
+pub use key::{KeyError, KeyId, PUBLIC_KEY_BYTES_MAX, PublicKey, SIGNATURE_BYTES_MAX, Suite, Tier};
+pub use parsed::PARSED_KEYS_MAX;
 pub use preimage::Preimage;
+pub use public::PublicVerifier;
+pub use refusal::{Refusal, Refusals};
 pub use signature::{Signature, Signer, Verifier, VerifyError};
 pub use verified::{Verified, Verify};
 
