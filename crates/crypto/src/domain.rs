@@ -31,6 +31,12 @@ macro_rules! domains {
 domains! {
     /// Fingerprint of a public key (CR-7).
     KEY = "polity/key/v1";
+    /// Name of a peer: a digest of its first key.
+    PEER = "polity/node/v1";
+    /// A key that speaks for a peer (CR-7).
+    KEY_RECORD = "polity/key-record/v1";
+    /// A key that speaks no longer (CR-7).
+    KEY_REVOCATION = "polity/key-revocation/v1";
     /// Identity of a federation: everything its founders agreed on.
     GENESIS = "polity/genesis/v1";
     /// Identity of a branch of a federation.

@@ -179,6 +179,21 @@ impl PublicKey {
         &self.bytes[1..]
     }
 
+    /// The ML-DSA-65 and the Ed25519 half of a hybrid key, as keys that nobody may use alone (CR-5).
+    pub(crate) fn halves(&self) -> Option<[Self; 2]> {
+        if self.suite() != Suite::Hybrid {
+            return None;
+        }
+        let (post_quantum, classical) = self
+            .key_bytes()
+            .split_at(Suite::MlDsa65.public_key_length());
+        let half = |suite, bytes| Self::new(suite, bytes).expect("the halves of a hybrid key");
+        Some([
+            half(Suite::MlDsa65, post_quantum),
+            half(Suite::Ed25519, classical),
+        ])
+    }
+
     /// Full digest of suite and key, which stands for the key where space matters.
     pub fn fingerprint(&self) -> Sha256Digest {
         Preimage::new(domain::KEY).fixed(&self.bytes).sha256()

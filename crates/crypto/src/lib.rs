@@ -36,7 +36,9 @@ pub mod ml_dsa;
 mod parsed;
 mod preimage;
 mod public;
+mod record;
 mod refusal;
+mod registry;
 mod signature;
 pub mod stub;
 mod verified;
@@ -48,7 +50,11 @@ pub use key::{KeyError, KeyId, PUBLIC_KEY_BYTES_MAX, PublicKey, SIGNATURE_BYTES_
 pub use parsed::PARSED_KEYS_MAX;
 pub use preimage::Preimage;
 pub use public::PublicVerifier;
+pub use record::{KeyRecord, PeerId, RECORD_BYTES_MAX, Revocation, SignedRecord, SignedRevocation};
 pub use refusal::{Refusal, Refusals};
+pub use registry::{
+    Invalid, KEYS_PER_PEER_MAX, KeyEntry, PEERS_MAX, Registry, RegistryError, RotationRules, Valid,
+};
 pub use signature::{Signature, Signer, Verifier, VerifyError};
 pub use verified::{Verified, Verify};
 
