@@ -4,13 +4,17 @@
 //!   fields of fixed layout. Nothing can be hashed or signed without naming its domain (CR-2).
 //! * [`Sha256Digest`], [`Blake3Digest`]: a digest's type says how it was made.
 //! * [`Signer`], [`Verifier`]: one pair of traits for every tier. [`ed25519`] is the default,
-//!   [`hmac`] authenticates links, [`stub`] runs in simulations and tests only.
+//!   [`hybrid`] adds [`ml_dsa`] to it, [`hmac`] authenticates links, [`stub`] runs in simulations and
+//!   tests only. [`PublicVerifier`] takes every suite that convinces strangers.
+//! * [`Refusal`], [`Refusals`]: why, for the operator. A peer sees a [`VerifyError`] and no more.
+//! * [`Registry`]: which key spoke for which peer at which time (CR-7, CR-10).
 //! * [`Checker`]: a verifier with a bounded memory of what it already accepted (CR-9).
 //! * [`Verify`], [`Verified`]: a `Verified<T>` exists only if a [`Checker`] accepted the `T`.
 //!
 //! # What it is not
 //!
-//! No key storage and no randomness: secrets come in as 32 bytes, the host decides from where.
+//! No key storage and no randomness: secrets come in as 32 bytes, the host decides from where, and
+//! signing is deterministic unless the caller hands randomness in. No clock: times are handed in.
 //!
 //! # Invariants
 //!
@@ -19,6 +23,7 @@
 //! 2. No domain is a prefix of another (CR-2).
 //! 3. Ids never come from signature bytes (CR-3).
 //! 4. The cache holds positive answers only (CR-9).
+//! 5. Both halves of a hybrid are evaluated, and neither is worth anything alone (CR-4).
 #![no_std]
 #![forbid(unsafe_code)]
 
