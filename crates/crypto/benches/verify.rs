@@ -186,12 +186,13 @@ fn time(calls: u32, call: &dyn Fn() -> bool) -> Duration {
     WallTime.end(start)
 }
 
-fn ratio(pair: &Pair) -> f64 {
+/// Our time in thousandths of the library's.
+fn ratio(pair: &Pair) -> u128 {
     const ROUNDS: usize = 301;
     const SLICE: Duration = Duration::from_millis(4);
     let once = time(64, &*pair.library) / 64;
     let calls = (SLICE.as_nanos() / once.as_nanos().max(1)).max(1) as u32;
-    let mut ratios: Vec<f64> = (0..ROUNDS)
+    let mut ratios: Vec<u128> = (0..ROUNDS)
         .map(|round| {
             // Whoever goes second finds another cache and another clock.
             let (ours, library) = if round % 2 == 0 {
@@ -201,10 +202,10 @@ fn ratio(pair: &Pair) -> f64 {
                 let library = time(calls, &*pair.library);
                 (time(calls, &*pair.ours), library)
             };
-            ours.as_secs_f64() / library.as_secs_f64()
+            ours.as_nanos() * 1_000 / library.as_nanos().max(1)
         })
         .collect();
-    ratios.sort_by(f64::total_cmp);
+    ratios.sort_unstable();
     ratios[ROUNDS / 2]
 }
 
@@ -223,7 +224,13 @@ fn main() {
     benches();
     if is_bench {
         for pair in pairs() {
-            println!("ratio verify/{}: {:.3}", pair.name, ratio(&pair));
+            let ratio = ratio(&pair);
+            println!(
+                "ratio verify/{}: {}.{:03}",
+                pair.name,
+                ratio / 1_000,
+                ratio % 1_000
+            );
         }
     }
 }

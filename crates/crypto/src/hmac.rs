@@ -12,7 +12,6 @@ use ::hmac::{Hmac, KeyInit, Mac};
 use core::fmt;
 use hkdf::Hkdf;
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// One direction of one link: signs at one end and verifies at the other.
@@ -93,12 +92,11 @@ impl Verifier for LinkKey {
         if signature.as_slice().len() != Suite::Hmac.signature_length() {
             return Err(Refusal::Length);
         }
-        let expected = self.authenticator(preimage);
-        if bool::from(expected.as_slice().ct_eq(signature.as_slice())) {
-            Ok(())
-        } else {
-            Err(Refusal::Equation)
-        }
+        // Compared in constant time.
+        let mut mac = self.keyed.clone();
+        mac.update(preimage.as_slice());
+        mac.verify_slice(signature.as_slice())
+            .map_err(|_| Refusal::Equation)
     }
 }
 
@@ -139,6 +137,14 @@ mod tests {
         );
         let short = Signature::new(&signature.as_slice()[..31]);
         assert!(same.verify(forth.public_key(), &preimage, &short).is_err());
+    }
+
+    #[test]
+    fn cr_5_a_link_key_is_wiped_when_it_is_dropped() {
+        // The keyed state is two states of the hash, which wipe themselves with this feature.
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+        is_wiped::<Sha256>();
+        assert!(core::mem::needs_drop::<Hmac<Sha256>>());
     }
 
     fn keyed(key: &[u8]) -> Hmac<Sha256> {

@@ -327,7 +327,7 @@ impl Registry {
     pub fn valid_at(
         &self,
         peer: &PeerId,
-        id: &KeyId,
+        id: KeyId,
         signed: Time,
         seen: Time,
     ) -> Result<Valid<'_>, Invalid> {
@@ -359,17 +359,17 @@ impl Registry {
     }
 
     /// The peer that the key, or a hybrid with this half, belongs to.
-    pub fn owner(&self, id: &KeyId) -> Option<&PeerId> {
-        self.owners.get(id)
+    pub fn owner(&self, id: KeyId) -> Option<&PeerId> {
+        self.owners.get(&id)
     }
 
-    fn entry(&self, peer: &PeerId, id: &KeyId) -> Option<&KeyEntry> {
+    fn entry(&self, peer: &PeerId, id: KeyId) -> Option<&KeyEntry> {
         // The index spares strangers' ids the walk over the keys.
-        (self.owners.get(id)? == peer)
+        (self.owners.get(&id)? == peer)
             .then(|| {
                 self.keys(peer)
                     .iter()
-                    .find(|entry| entry.key.key_id() == *id)
+                    .find(|entry| entry.key.key_id() == id)
             })
             .flatten()
     }

@@ -157,6 +157,17 @@ fn cr_5_component_keys_are_those_of_nothing_else() {
 }
 
 #[test]
+fn cr_5_secret_keys_are_wiped_when_they_are_dropped() {
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+    let signer = HybridSigner::from_seed(&SEED);
+    is_wiped(&signer.post_quantum);
+    is_wiped(&signer.classical);
+    is_wiped(&::ml_dsa::SigningKey::<::ml_dsa::MlDsa87>::from_seed(
+        &SEED.into(),
+    ));
+}
+
+#[test]
 fn hedged_signatures_differ_and_hold() {
     let signer = HybridSigner::from_seed(&SEED);
     let one = signer.sign_hedged(&message(), &[1; 32]);

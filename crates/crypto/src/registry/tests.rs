@@ -70,7 +70,7 @@ impl World {
 
     fn valid(&self, key: u64, signed: Time) -> Result<(), Invalid> {
         self.registry
-            .valid_at(&self.peer, &id(key), signed, signed)
+            .valid_at(&self.peer, id(key), signed, signed)
             .map(|_| ())
     }
 }
@@ -92,7 +92,7 @@ fn cr_7_a_key_is_valid_within_its_window() {
     assert_eq!(world.valid(0, day(40)), Err(Invalid::Expired));
     assert_eq!(world.valid(1, day(20)), Err(Invalid::Unknown));
     let stranger = PeerId::new([7; 32]);
-    let refused = world.registry.valid_at(&stranger, &id(0), day(20), day(20));
+    let refused = world.registry.valid_at(&stranger, id(0), day(20), day(20));
     assert_eq!(refused, Err(Invalid::Unknown));
     assert_eq!(world.registry.keys(&stranger), []);
 }
@@ -134,7 +134,7 @@ fn cr_10_a_late_rotation_does_not_lengthen_the_old_window() {
 fn cr_7_what_is_seen_late_needs_a_checkpoint() {
     let mut world = World::new();
     let needs = |world: &World, seen| {
-        let valid = world.registry.valid_at(&world.peer, &id(0), day(15), seen);
+        let valid = world.registry.valid_at(&world.peer, id(0), day(15), seen);
         valid.unwrap().needs_checkpoint
     };
     assert!(!needs(&world, day(41)));
@@ -274,7 +274,7 @@ fn a_key_of_one_peer_is_refused_for_another() {
         Err(RegistryError::Duplicate(id(1)))
     );
     assert_eq!(
-        world.registry.owner(&id(1)),
+        world.registry.owner(id(1)),
         Some(&PeerId::of(StubSigner::new(1).public_key()))
     );
 }
@@ -329,7 +329,7 @@ fn cr_5_a_half_of_a_hybrid_is_registered_with_it() {
     }
     // The halves are known as used up, not as keys that speak for the peer.
     let peer = PeerId::of(hybrid.public_key());
-    let refused = registry.valid_at(&peer, &classical.key_id(), day(1), day(1));
+    let refused = registry.valid_at(&peer, classical.key_id(), day(1), day(1));
     assert_eq!(refused, Err(Invalid::Unknown));
 }
 
@@ -484,7 +484,7 @@ proptest! {
                 prop_assert_eq!(valid.last().map(|entry| &entry.key), signing);
                 for entry in valid {
                     let id = entry.key.key_id();
-                    let found = world.registry.valid_at(&world.peer, &id, now, now);
+                    let found = world.registry.valid_at(&world.peer, id, now, now);
                     prop_assert_eq!(found.map(|valid| valid.key), Ok(&entry.key));
                 }
             }
