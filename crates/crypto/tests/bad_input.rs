@@ -7,7 +7,7 @@ use polity_crypto::ml_dsa::{MlDsaSigner, MlDsaVerifier};
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{
     Checker, KeyError, Preimage, PublicKey, PublicVerifier, Refusal, Signature, Signer, Suite,
-    Verifier, VerifyError, domain,
+    Verifier, VerifyError, bare, domain,
 };
 
 /// A tier: somebody who signs, and what verifies it.
@@ -219,4 +219,27 @@ fn the_peer_learns_nothing_and_the_operator_counts() {
         Ok(())
     );
     assert_eq!(checker.refusals().total(), 4);
+}
+
+#[test]
+fn bare_bytes_are_verified_for_schemes_that_stand_alone() {
+    for party in parties() {
+        let key = party.signer.public_key();
+        let signature = party.signer.sign(&message());
+        let context = match party.suite() {
+            Suite::MlDsa65 | Suite::MlDsa87 => domain::TEST.as_str().as_bytes(),
+            _ => b"",
+        };
+        let answer =
+            |context: &[u8]| bare::verify(key, message().as_slice(), context, signature.as_slice());
+        let (expected, elsewhere) = match party.suite() {
+            Suite::Ed25519 => (Ok(()), Err(Refusal::Suite)),
+            Suite::MlDsa65 | Suite::MlDsa87 => (Ok(()), Err(Refusal::Equation)),
+            Suite::Stub | Suite::Hmac | Suite::Hybrid => (Err(Refusal::Suite), Err(Refusal::Suite)),
+        };
+        assert_eq!(answer(context), expected);
+        assert_eq!(answer(b"another context"), elsewhere);
+        // FIPS 204 has no contexts of more than 255 bytes.
+        assert!(answer(&[0; 256]).is_err());
+    }
 }
