@@ -83,11 +83,9 @@ impl Verifier for SimVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
         match key.suite() {
             Suite::Stub => self.stub.check_key(key),
-            Suite::Hmac
-            | Suite::Ed25519
-            | Suite::MlDsa65
-            | Suite::Hybrid
-            | Suite::MlDsa87 => self.ed25519.check_key(key),
+            Suite::Hmac | Suite::Ed25519 | Suite::MlDsa65 | Suite::Hybrid | Suite::MlDsa87 => {
+                self.ed25519.check_key(key)
+            }
         }
     }
 
@@ -99,11 +97,9 @@ impl Verifier for SimVerifier {
     ) -> Result<(), Refusal> {
         match key.suite() {
             Suite::Stub => self.stub.judge(key, preimage, signature),
-            Suite::Hmac
-            | Suite::Ed25519
-            | Suite::MlDsa65
-            | Suite::Hybrid
-            | Suite::MlDsa87 => self.ed25519.judge(key, preimage, signature),
+            Suite::Hmac | Suite::Ed25519 | Suite::MlDsa65 | Suite::Hybrid | Suite::MlDsa87 => {
+                self.ed25519.judge(key, preimage, signature)
+            }
         }
     }
 }
