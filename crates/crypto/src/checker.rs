@@ -1,6 +1,6 @@
 //! A verifier that remembers what it accepted (CR-9).
 
-use crate::{Preimage, PublicKey, Signature, Signer, Verifier, VerifyError};
+use crate::{Preimage, PublicKey, Refusals, Signature, Signer, Verifier, VerifyError};
 use alloc::collections::VecDeque;
 use hashbrown::HashSet;
 use sha2::Digest as _;
@@ -19,6 +19,7 @@ pub struct Checker<V> {
     oldest_first: VecDeque<[u8; 32]>,
     capacity_max: usize,
     checked: u64,
+    refusals: Refusals,
 }
 
 impl<V: Verifier> Checker<V> {
@@ -30,6 +31,7 @@ impl<V: Verifier> Checker<V> {
             oldest_first: VecDeque::new(),
             capacity_max,
             checked: 0,
+            refusals: Refusals::default(),
         }
     }
 
@@ -43,7 +45,13 @@ impl<V: Verifier> Checker<V> {
         self.checked
     }
 
-    /// Whether `signature` over `preimage` was made with `key`.
+    /// Why signatures were refused, for the operator.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Whether `signature` over `preimage` was made with `key`. The reason of a refusal is counted
+    /// and not told.
     pub fn check(
         &mut self,
         key: &PublicKey,
@@ -55,7 +63,10 @@ impl<V: Verifier> Checker<V> {
             return Ok(());
         }
         self.checked += 1;
-        self.verifier.verify(key, preimage, signature)?;
+        if let Err(reason) = self.verifier.judge(key, preimage, signature) {
+            self.refusals.count(reason);
+            return Err(reason.into());
+        }
         self.remember(answer);
         Ok(())
     }
@@ -95,8 +106,8 @@ fn question(key: &PublicKey, preimage: &Preimage, signature: &Signature) -> [u8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain;
     use crate::stub::{StubSigner, StubVerifier};
+    use crate::{Refusal, domain};
 
     fn preimage(number: u64) -> Preimage {
         Preimage::new(domain::TEST).u64(number)
@@ -121,6 +132,8 @@ mod tests {
             );
         }
         assert_eq!(checker.checked(), 1 + 3);
+        assert_eq!(checker.refusals().of(Refusal::Equation), 3);
+        assert_eq!(checker.refusals().total(), 3);
     }
 
     #[test]

@@ -31,6 +31,12 @@ macro_rules! domains {
 domains! {
     /// Fingerprint of a public key (CR-7).
     KEY = "polity/key/v1";
+    /// Name of a peer: a digest of its first key.
+    PEER = "polity/node/v1";
+    /// A key that speaks for a peer (CR-7).
+    KEY_RECORD = "polity/key-record/v1";
+    /// A key that speaks no longer (CR-7).
+    KEY_REVOCATION = "polity/key-revocation/v1";
     /// Identity of a federation: everything its founders agreed on.
     GENESIS = "polity/genesis/v1";
     /// Identity of a branch of a federation.
@@ -95,6 +101,8 @@ domains! {
     APPLICATION_ROOT = "polity/replica/application-root/v1";
     /// Key derivation of link authentication (tier 1).
     LINK = "polity/link/v1";
+    /// Component keys of a hybrid, from one seed (CR-5).
+    HYBRID_SEED = "polity/hybrid-seed/v1";
     /// Checksum of a journal's header or record.
     JOURNAL = "polity/node/journal/v1";
     /// Stateless reset tokens of a node, so that it can tell peers after a restart.
@@ -115,6 +123,8 @@ mod tests {
     fn cr_2_no_domain_is_a_prefix_of_another() {
         for a in ALL {
             assert!(a.as_str().is_ascii() && a.as_str().starts_with("polity/"));
+            // Contexts of ML-DSA carry their length in one byte.
+            assert!(a.as_str().len() <= 255);
             for b in ALL {
                 assert!(
                     a == b || !b.as_str().starts_with(a.as_str()),

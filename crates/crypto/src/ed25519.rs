@@ -4,10 +4,11 @@
 //! accepts what single verification refuses. Replicas that must agree use `verify_strict` for
 //! everything, and refuse weak keys when they are registered.
 
-use crate::{KeyError, Preimage, PublicKey, Signature, Signer, Suite, Verifier, VerifyError};
+use crate::hybrid::COMPOSITE_PREFIX;
+use crate::parsed::ParsedKeys;
+use crate::{KeyError, Preimage, PublicKey, Refusal, Signature, Signer, Suite, Verifier};
 use core::fmt;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use hashbrown::HashMap;
 
 /// Signs with a secret key, which is wiped when the signer is dropped.
 #[derive(Clone)]
@@ -46,19 +47,16 @@ impl Signer for Ed25519Signer {
 /// Verifies strictly. Keys named in advance are parsed once.
 #[derive(Clone, Debug, Default)]
 pub struct Ed25519Verifier {
-    /// Only looked up; the order is never observed.
-    parsed: HashMap<[u8; 32], VerifyingKey>,
+    parsed: ParsedKeys<VerifyingKey>,
 }
 
 impl Ed25519Verifier {
-    /// A verifier that has parsed `keys`. Keys of other suites and weak ones are left out; they
-    /// verify nothing.
+    /// A verifier that has parsed `keys`, at most [`PARSED_KEYS_MAX`](crate::PARSED_KEYS_MAX) of
+    /// them. Keys of other suites and weak ones are left out; they verify nothing.
     pub fn with_keys<'a>(keys: impl IntoIterator<Item = &'a PublicKey>) -> Self {
-        let parsed = keys
-            .into_iter()
-            .filter_map(|key| parse(key).ok().map(|parsed| (parsed.to_bytes(), parsed)))
-            .collect();
-        Self { parsed }
+        Self {
+            parsed: ParsedKeys::new(keys, parse),
+        }
     }
 }
 
@@ -67,37 +65,47 @@ impl Verifier for Ed25519Verifier {
         parse(key).map(|_| ())
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
-        let known = (key.suite() == Suite::Ed25519)
-            .then(|| self.parsed.get(key.key_bytes()))
-            .flatten();
-        let (message, signature) = (preimage.as_slice(), signature.as_slice());
-        match known {
-            Some(parsed) => verify_bytes(parsed, message, signature),
-            None => verify_bytes(&parse(key).map_err(|_| VerifyError)?, message, signature),
-        }
+    ) -> Result<(), Refusal> {
+        self.parsed.with(key, parse, |parsed| {
+            judge(parsed, preimage.as_slice(), signature.as_slice())
+        })
     }
 }
 
-/// The predicate itself, over bytes, for a key that [`parse`] let through.
-fn verify_bytes(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
-    let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| VerifyError)?;
-    key.verify_strict(message, &signature)
-        .map_err(|_| VerifyError)
+/// The predicate of Ed25519 keys that stand alone. Whoever holds a hybrid key signed composite
+/// messages with half of it; that half proves nothing by itself (CR-4).
+pub(crate) fn judge(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+    if message.starts_with(COMPOSITE_PREFIX) {
+        return Err(Refusal::Composite);
+    }
+    strict(key, message, signature)
+}
+
+/// The predicate over bytes, for a key that [`parse`] let through.
+pub(crate) fn strict(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+    let signature = signature.try_into().map_err(|_| Refusal::Length)?;
+    // Anything of the right length is a signature here; `s` and `R` are judged with the equation.
+    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
+        .map_err(|_| Refusal::Equation)
 }
 
 fn parse(key: &PublicKey) -> Result<VerifyingKey, KeyError> {
     if key.suite() != Suite::Ed25519 {
         return Err(KeyError::UnknownSuite);
     }
-    let bytes = key.key_bytes().try_into().map_err(|_| KeyError::Length {
+    parse_bytes(key.key_bytes())
+}
+
+/// Refuses what is no point, a second spelling of one, or of small order.
+pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
+    let bytes = bytes.try_into().map_err(|_| KeyError::Length {
         expected: 32,
-        found: key.key_bytes().len(),
+        found: bytes.len(),
     })?;
     let parsed = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Weak)?;
     // Decompression accepts some y above the field prime; the canonical form is what we keep.

@@ -7,14 +7,11 @@
 //! sender, the receiver and the purpose are in the `info`, so a message cannot be reflected or
 //! used for something else.
 
-use crate::{
-    KeyError, Preimage, PublicKey, Signature, Signer, Suite, Verifier, VerifyError, domain,
-};
+use crate::{KeyError, Preimage, PublicKey, Refusal, Signature, Signer, Suite, Verifier, domain};
 use ::hmac::{Hmac, KeyInit, Mac};
 use core::fmt;
 use hkdf::Hkdf;
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// One direction of one link: signs at one end and verifies at the other.
@@ -47,7 +44,7 @@ impl LinkKey {
     }
 }
 
-fn authenticator(keyed: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+pub(crate) fn authenticator(keyed: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
     let mut mac = keyed.clone();
     mac.update(message);
     mac.finalize().into_bytes().into()
@@ -80,16 +77,26 @@ impl Verifier for LinkKey {
         }
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
-        let expected = self.authenticator(preimage);
-        let is_valid =
-            *key == self.label && bool::from(expected.as_slice().ct_eq(signature.as_slice()));
-        if is_valid { Ok(()) } else { Err(VerifyError) }
+    ) -> Result<(), Refusal> {
+        if key.suite() != Suite::Hmac {
+            return Err(Refusal::Suite);
+        }
+        if *key != self.label {
+            return Err(Refusal::Key);
+        }
+        if signature.as_slice().len() != Suite::Hmac.signature_length() {
+            return Err(Refusal::Length);
+        }
+        // Compared in constant time.
+        let mut mac = self.keyed.clone();
+        mac.update(preimage.as_slice());
+        mac.verify_slice(signature.as_slice())
+            .map_err(|_| Refusal::Equation)
     }
 }
 
@@ -130,6 +137,14 @@ mod tests {
         );
         let short = Signature::new(&signature.as_slice()[..31]);
         assert!(same.verify(forth.public_key(), &preimage, &short).is_err());
+    }
+
+    #[test]
+    fn cr_5_a_link_key_is_wiped_when_it_is_dropped() {
+        // The keyed state is two states of the hash, which wipe themselves with this feature.
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+        is_wiped::<Sha256>();
+        assert!(core::mem::needs_drop::<Hmac<Sha256>>());
     }
 
     fn keyed(key: &[u8]) -> Hmac<Sha256> {

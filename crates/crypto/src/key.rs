@@ -22,6 +22,12 @@ pub enum Suite {
     Hmac = 1,
     /// Ed25519, strict.
     Ed25519 = 2,
+    /// ML-DSA-65 alone.
+    MlDsa65 = 3,
+    /// Ed25519 and ML-DSA-65 over one message; both must hold (CR-4).
+    Hybrid = 4,
+    /// ML-DSA-87 alone.
+    MlDsa87 = 5,
 }
 
 /// How strong a suite is. Which tier a message kind needs is fixed in the genesis (CR-6).
@@ -34,13 +40,33 @@ pub enum Tier {
     Stub,
     /// Tier 1: convinces the other end of a link and nobody else.
     Hmac,
-    /// Tier 2: convinces everybody.
+    /// Tier 2: one scheme that convinces everybody.
     Ed25519,
+    /// Tier 3: two schemes of different kinds, both of which would have to be broken.
+    Hybrid,
 }
 
+/// Length in bytes of the longest public key, which is one of ML-DSA-87.
+pub const PUBLIC_KEY_BYTES_MAX: usize = 2_592;
+
+/// Length in bytes of the longest signature, which is one of ML-DSA-87.
+pub const SIGNATURE_BYTES_MAX: usize = 4_627;
+
 impl Suite {
-    /// Every suite.
-    pub const ALL: [Self; 3] = [Self::Stub, Self::Hmac, Self::Ed25519];
+    /// Every suite, by number.
+    pub const ALL: [Self; 6] = [
+        Self::Stub,
+        Self::Hmac,
+        Self::Ed25519,
+        Self::MlDsa65,
+        Self::Hybrid,
+        Self::MlDsa87,
+    ];
+
+    /// The suite with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 
     /// Number on the wire and in key ids.
     pub const fn number(self) -> u8 {
@@ -53,6 +79,9 @@ impl Suite {
             Self::Stub => "stub",
             Self::Hmac => "hmac",
             Self::Ed25519 => "ed25519",
+            Self::MlDsa65 => "ml-dsa-65",
+            Self::Hybrid => "hybrid",
+            Self::MlDsa87 => "ml-dsa-87",
         }
     }
 
@@ -60,6 +89,9 @@ impl Suite {
     pub const fn public_key_length(self) -> usize {
         match self {
             Self::Stub | Self::Hmac | Self::Ed25519 => 32,
+            Self::MlDsa65 => 1_952,
+            Self::Hybrid => 1_952 + 32,
+            Self::MlDsa87 => PUBLIC_KEY_BYTES_MAX,
         }
     }
 
@@ -68,15 +100,19 @@ impl Suite {
         match self {
             Self::Hmac => 32,
             Self::Stub | Self::Ed25519 => 64,
+            Self::MlDsa65 => 3_309,
+            Self::Hybrid => 3_309 + 64,
+            Self::MlDsa87 => SIGNATURE_BYTES_MAX,
         }
     }
 
-    /// The tier this suite reaches.
+    /// The tier this suite reaches. ML-DSA alone is one scheme, however large its parameters.
     pub const fn tier(self) -> Tier {
         match self {
             Self::Stub => Tier::Stub,
             Self::Hmac => Tier::Hmac,
-            Self::Ed25519 => Tier::Ed25519,
+            Self::Ed25519 | Self::MlDsa65 | Self::MlDsa87 => Tier::Ed25519,
+            Self::Hybrid => Tier::Hybrid,
         }
     }
 }
@@ -98,7 +134,7 @@ pub enum KeyError {
     /// The text is not `suite:hexadecimal`.
     #[error("a public key is written as its suite, a colon and lower-case hexadecimal digits")]
     Text,
-    /// The key is no point of the curve, or one of small order that signs everything.
+    /// The key is none of its scheme, or one under which anybody can sign.
     #[error("the key is weak or no key at all")]
     Weak,
 }
@@ -129,20 +165,13 @@ impl PublicKey {
 
     fn from_wire(bytes: &[u8]) -> Result<Self, KeyError> {
         let (number, key) = bytes.split_first().ok_or(KeyError::UnknownSuite)?;
-        let suite = Suite::ALL
-            .into_iter()
-            .find(|suite| suite.number() == *number)
-            .ok_or(KeyError::UnknownSuite)?;
+        let suite = Suite::from_number(*number).ok_or(KeyError::UnknownSuite)?;
         Self::new(suite, key)
     }
 
     /// The suite.
     pub fn suite(&self) -> Suite {
-        match self.bytes[0] {
-            0 => Suite::Stub,
-            1 => Suite::Hmac,
-            _ => Suite::Ed25519,
-        }
+        Suite::from_number(self.bytes[0]).expect("a key is made with a suite")
     }
 
     /// The key without its suite.
@@ -150,13 +179,24 @@ impl PublicKey {
         &self.bytes[1..]
     }
 
+    /// The ML-DSA-65 and the Ed25519 half of a hybrid key, as keys that nobody may use alone (CR-5).
+    pub(crate) fn halves(&self) -> Option<[Self; 2]> {
+        if self.suite() != Suite::Hybrid {
+            return None;
+        }
+        let (post_quantum, classical) = self
+            .key_bytes()
+            .split_at(Suite::MlDsa65.public_key_length());
+        let half = |suite, bytes| Self::new(suite, bytes).expect("the halves of a hybrid key");
+        Some([
+            half(Suite::MlDsa65, post_quantum),
+            half(Suite::Ed25519, classical),
+        ])
+    }
+
     /// Full digest of suite and key, which stands for the key where space matters.
     pub fn fingerprint(&self) -> Sha256Digest {
-        let mut preimage = Preimage::new(domain::KEY).u8(self.suite().number());
-        for byte in self.key_bytes() {
-            preimage = preimage.u8(*byte);
-        }
-        preimage.sha256()
+        Preimage::new(domain::KEY).fixed(&self.bytes).sha256()
     }
 
     /// Short name of the key (CR-7).
@@ -190,7 +230,15 @@ impl FromStr for PublicKey {
             .into_iter()
             .find(|suite| suite.name() == name)
             .ok_or(KeyError::UnknownSuite)?;
-        let key: [u8; 32] = polity_types::decode_hex(digits).map_err(|_| KeyError::Text)?;
+        if digits.len() != 2 * suite.public_key_length() || !digits.is_ascii() {
+            return Err(KeyError::Text);
+        }
+        let mut key = Vec::with_capacity(suite.public_key_length());
+        for at in (0..digits.len()).step_by(2) {
+            let [byte] =
+                polity_types::decode_hex(&digits[at..at + 2]).map_err(|_| KeyError::Text)?;
+            key.push(byte);
+        }
         Self::new(suite, &key)
     }
 }
@@ -222,17 +270,53 @@ impl<'de> serde::Deserialize<'de> for PublicKey {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    use alloc::vec;
     use polity_types::wire;
     use rstest::rstest;
 
     #[test]
     fn text_and_wire_forms_round_trip() {
         for suite in Suite::ALL {
-            let key = PublicKey::new(suite, &[9; 32]).unwrap();
+            let key = PublicKey::new(suite, &vec![9; suite.public_key_length()]).unwrap();
             assert_eq!(key.suite(), suite);
             assert_eq!(key.to_string().parse(), Ok(key.clone()));
             let bytes = wire::encode(&key);
-            assert_eq!(wire::decode(&bytes, 64), Ok(key));
+            assert_eq!(wire::decode(&bytes, WIRE_MAX), Ok(key));
+        }
+    }
+
+    /// Length, suite number and the longest key.
+    const WIRE_MAX: usize = 2 + 1 + PUBLIC_KEY_BYTES_MAX;
+
+    #[test]
+    fn every_suite_has_its_number_and_stays_within_the_maxima() {
+        for suite in Suite::ALL {
+            assert_eq!(Suite::from_number(suite.number()), Some(suite));
+            assert!(suite.public_key_length() <= PUBLIC_KEY_BYTES_MAX);
+            assert!(suite.signature_length() <= SIGNATURE_BYTES_MAX);
+        }
+        assert_eq!(Suite::from_number(6), None);
+    }
+
+    #[test]
+    fn a_key_has_the_length_of_its_suite_and_no_other() {
+        for suite in Suite::ALL {
+            let expected = suite.public_key_length();
+            for found in [
+                0,
+                31,
+                33,
+                expected - 1,
+                expected + 1,
+                3 * PUBLIC_KEY_BYTES_MAX,
+            ] {
+                let refused = PublicKey::new(suite, &vec![9; found]);
+                assert_eq!(refused, Err(KeyError::Length { expected, found }));
+                let bytes = wire::encode(&crate::Signature::new(
+                    &[&[suite.number()][..], &vec![9; found]].concat(),
+                ));
+                assert!(wire::decode::<PublicKey>(&bytes, bytes.len()).is_err());
+            }
         }
     }
 
@@ -240,6 +324,11 @@ mod tests {
     #[case::no_colon("ed25519", KeyError::Text)]
     #[case::suite("rsa:00", KeyError::UnknownSuite)]
     #[case::short("ed25519:00", KeyError::Text)]
+    #[case::not_ascii("ed25519:éééééééééééééééééééééééééééééééé", KeyError::Text)]
+    #[case::key_of_another_suite(
+        "hybrid:0000000000000000000000000000000000000000000000000000000000000000",
+        KeyError::Text
+    )]
     #[case::upper_case(
         "ed25519:AA00000000000000000000000000000000000000000000000000000000000000",
         KeyError::Text

@@ -17,6 +17,7 @@ use sha2::Digest as _;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preimage {
+    domain: Domain,
     bytes: Vec<u8>,
 }
 
@@ -26,7 +27,12 @@ impl Preimage {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(domain.as_str().as_bytes());
         bytes.push(0);
-        Self { bytes }
+        Self { domain, bytes }
+    }
+
+    /// The domain it starts with.
+    pub fn domain(&self) -> Domain {
+        self.domain
     }
 
     /// Appends one byte.
@@ -60,6 +66,13 @@ impl Preimage {
     /// Appends bytes whose number the layout fixes.
     #[must_use]
     pub fn array<const N: usize>(mut self, value: &[u8; N]) -> Self {
+        self.bytes.extend_from_slice(value);
+        self
+    }
+
+    /// Appends bytes whose number follows from what stands before them.
+    #[must_use]
+    pub(crate) fn fixed(mut self, value: &[u8]) -> Self {
         self.bytes.extend_from_slice(value);
         self
     }
@@ -123,6 +136,7 @@ mod tests {
         #[case] blake3: &str,
     ) {
         let preimage = Preimage {
+            domain: domain::TEST,
             bytes: bytes.to_vec(),
         };
         assert_eq!(preimage.sha256().to_string(), sha256);

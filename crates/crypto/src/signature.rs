@@ -1,13 +1,27 @@
 //! Signatures and the traits around them.
 
-use crate::{KeyError, KeyId, Preimage, PublicKey};
+use crate::{KeyError, KeyId, Preimage, PublicKey, Refusal, SIGNATURE_BYTES_MAX};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A signature as it travels. Its length is that of its suite, checked when it is verified.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+/// A signature as it travels: at most [`SIGNATURE_BYTES_MAX`] bytes where it is decoded.
+///
+/// It carries no suite of its own. The key that it is checked with names the suite, and the suite
+/// fixes the length, so a signature cannot ask to be read in another way.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Signature(#[serde(with = "polity_types::hex_bytes")] Vec<u8>);
+
+impl<'de> serde::Deserialize<'de> for Signature {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let bytes = polity_types::hex_bytes::deserialize(deserializer)?;
+        if bytes.len() > SIGNATURE_BYTES_MAX {
+            return Err(D::Error::custom("longer than any signature"));
+        }
+        Ok(Self(bytes))
+    }
+}
 
 impl Signature {
     /// Wraps the bytes.
@@ -29,7 +43,8 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// A signature does not hold. Deliberately without detail.
+/// A signature does not hold. Deliberately without detail: this is what a peer may learn. The
+/// reason is a [`Refusal`], which stays with the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not hold")]
 pub struct VerifyError;
@@ -59,13 +74,24 @@ pub trait Verifier {
     /// Whether a key may be registered: known suite, right length, not weak.
     fn check_key(&self, key: &PublicKey) -> Result<(), KeyError>;
 
-    /// Whether `signature` over `preimage` was made with `key`.
+    /// Whether `signature` over `preimage` was made with `key`, and if not, why.
+    fn judge(
+        &self,
+        key: &PublicKey,
+        preimage: &Preimage,
+        signature: &Signature,
+    ) -> Result<(), Refusal>;
+
+    /// The same without the reason.
     fn verify(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError>;
+    ) -> Result<(), VerifyError> {
+        self.judge(key, preimage, signature)
+            .map_err(VerifyError::from)
+    }
 
     /// Whether all of them hold.
     fn verify_many(
@@ -93,12 +119,35 @@ impl<T: Verifier + ?Sized> Verifier for &T {
         (**self).check_key(key)
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
-        (**self).verify(key, preimage, signature)
+    ) -> Result<(), Refusal> {
+        (**self).judge(key, preimage, signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use polity_types::wire;
+
+    #[test]
+    fn a_signature_longer_than_any_suite_makes_is_not_decoded() {
+        for (length, is_taken) in [
+            (0, true),
+            (64, true),
+            (SIGNATURE_BYTES_MAX, true),
+            (SIGNATURE_BYTES_MAX + 1, false),
+            (1 << 20, false),
+        ] {
+            let signature = Signature::new(&vec![7; length]);
+            let bytes = wire::encode(&signature);
+            let decoded = wire::decode::<Signature>(&bytes, bytes.len());
+            assert_eq!(decoded.is_ok(), is_taken, "{length} bytes");
+        }
     }
 }

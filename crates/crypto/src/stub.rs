@@ -3,7 +3,7 @@
 //! Anybody can make these signatures. They cost a fraction of a microsecond, so a simulation
 //! spends its time on the protocol. The node refuses keys of this suite.
 
-use crate::{KeyError, Preimage, PublicKey, Signature, Signer, Suite, Verifier, VerifyError};
+use crate::{KeyError, Preimage, PublicKey, Refusal, Signature, Signer, Suite, Verifier};
 
 /// Signs with a checksum.
 #[derive(Clone, Debug)]
@@ -38,21 +38,28 @@ pub struct StubVerifier;
 
 impl Verifier for StubVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
-        match key.suite() {
-            Suite::Stub => Ok(()),
-            Suite::Hmac | Suite::Ed25519 => Err(KeyError::UnknownSuite),
+        if key.suite() == Suite::Stub {
+            Ok(())
+        } else {
+            Err(KeyError::UnknownSuite)
         }
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
-        let is_valid =
-            key.suite() == Suite::Stub && signature.as_slice() == checksum(key, preimage);
-        if is_valid { Ok(()) } else { Err(VerifyError) }
+    ) -> Result<(), Refusal> {
+        self.check_key(key)?;
+        if signature.as_slice().len() != Suite::Stub.signature_length() {
+            return Err(Refusal::Length);
+        }
+        if signature.as_slice() == checksum(key, preimage) {
+            Ok(())
+        } else {
+            Err(Refusal::Equation)
+        }
     }
 }
 

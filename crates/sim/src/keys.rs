@@ -3,7 +3,7 @@
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{
-    KeyError, Preimage, PublicKey, Signature, Signer, Suite, Tier, Verifier, VerifyError,
+    KeyError, Preimage, PublicKey, Refusal, Signature, Signer, Suite, Tier, Verifier,
 };
 use polity_types::Seed;
 
@@ -83,19 +83,23 @@ impl Verifier for SimVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), KeyError> {
         match key.suite() {
             Suite::Stub => self.stub.check_key(key),
-            Suite::Hmac | Suite::Ed25519 => self.ed25519.check_key(key),
+            Suite::Hmac | Suite::Ed25519 | Suite::MlDsa65 | Suite::Hybrid | Suite::MlDsa87 => {
+                self.ed25519.check_key(key)
+            }
         }
     }
 
-    fn verify(
+    fn judge(
         &self,
         key: &PublicKey,
         preimage: &Preimage,
         signature: &Signature,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<(), Refusal> {
         match key.suite() {
-            Suite::Stub => self.stub.verify(key, preimage, signature),
-            Suite::Hmac | Suite::Ed25519 => self.ed25519.verify(key, preimage, signature),
+            Suite::Stub => self.stub.judge(key, preimage, signature),
+            Suite::Hmac | Suite::Ed25519 | Suite::MlDsa65 | Suite::Hybrid | Suite::MlDsa87 => {
+                self.ed25519.judge(key, preimage, signature)
+            }
         }
     }
 }

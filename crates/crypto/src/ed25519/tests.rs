@@ -92,10 +92,10 @@ fn agrees_with_rfc_8032(
     assert_eq!(*signer.public_key(), public_key(public));
     assert_eq!(signer.secret.sign(&message).to_bytes(), *signature);
     let key = parse(signer.public_key()).unwrap();
-    assert_eq!(verify_bytes(&key, &message, &signature), Ok(()));
+    assert_eq!(judge(&key, &message, &signature), Ok(()));
     let mut longer = message;
     longer.push(0);
-    assert_eq!(verify_bytes(&key, &longer, &signature), Err(VerifyError));
+    assert_eq!(judge(&key, &longer, &signature), Err(Refusal::Equation));
 }
 
 /// What a verifier says that follows RFC 8032 and no more. It shows that a row is the case it
@@ -255,15 +255,18 @@ fn cr_1_edge_cases_have_one_answer(
             assert_eq!(error, KeyError::Weak);
             Ours::WeakKey
         }
-        Ok(parsed) => match verify_bytes(&parsed, &message, &signature) {
+        Ok(parsed) => match judge(&parsed, &message, &signature) {
             Ok(()) => Ours::Holds,
-            Err(VerifyError) => Ours::BadSignature,
+            Err(reason) => {
+                assert_eq!(reason, Refusal::Equation);
+                Ours::BadSignature
+            }
         },
     };
     assert_eq!(answer, ours);
     // A weak key is not remembered either, so it verifies nothing.
     let verifier = Ed25519Verifier::with_keys([&key]);
-    assert_eq!(verifier.parsed.is_empty(), ours == Ours::WeakKey);
+    assert_eq!(verifier.parsed.len() == 0, ours == Ours::WeakKey);
 }
 
 #[test]
@@ -274,7 +277,7 @@ fn cr_1_a_signature_has_one_text() {
     let key = parse(signer.public_key()).unwrap();
     let message = Preimage::new(domain::TEST).u64(1);
     let mut signature = signer.sign(&message).as_slice().to_vec();
-    assert_eq!(verify_bytes(&key, message.as_slice(), &signature), Ok(()));
+    assert_eq!(judge(&key, message.as_slice(), &signature), Ok(()));
     let mut carry = 0;
     for (byte, order) in signature[32..].iter_mut().zip(bytes(ORDER)) {
         let sum = u16::from(*byte) + u16::from(order) + carry;
@@ -283,7 +286,20 @@ fn cr_1_a_signature_has_one_text() {
     }
     assert_eq!(carry, 0, "S + L fits into 32 bytes");
     assert_eq!(
-        verify_bytes(&key, message.as_slice(), &signature),
-        Err(VerifyError)
+        judge(&key, message.as_slice(), &signature),
+        Err(Refusal::Equation)
     );
+}
+
+#[test]
+fn cr_4_half_of_a_hybrid_signature_proves_nothing_alone() {
+    let secret = SigningKey::from_bytes(&[1; 32]);
+    let key = parse_bytes(secret.verifying_key().as_bytes()).unwrap();
+    let composite = [&COMPOSITE_PREFIX[..], b"anything"].concat();
+    let signature = secret.sign(&composite).to_bytes();
+    assert_eq!(strict(&key, &composite, &signature), Ok(()));
+    assert_eq!(judge(&key, &composite, &signature), Err(Refusal::Composite));
+    let message = &composite[1..];
+    let signature = secret.sign(message).to_bytes();
+    assert_eq!(judge(&key, message, &signature), Ok(()));
 }

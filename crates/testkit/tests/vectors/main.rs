@@ -9,6 +9,7 @@ mod evidence;
 mod federation;
 mod fields;
 mod genesis;
+mod hybrid;
 mod leaves;
 mod ledger;
 mod merkle;
@@ -24,6 +25,7 @@ const TOPICS: &[Topic] = &[
     crypto::KEY,
     crypto::CHAIN,
     crypto::ED25519,
+    hybrid::HYBRID,
     merkle::ROOT,
     merkle::INCLUSION,
     merkle::CONSISTENCY,

@@ -1,0 +1,493 @@
+//! Rules of the registry, one after the other, and its laws under any sequence of operations.
+
+use super::*;
+use crate::ed25519::Ed25519Signer;
+use crate::hybrid::HybridSigner;
+use crate::ml_dsa::MlDsaSigner;
+use crate::stub::{StubSigner, StubVerifier};
+use crate::{KeyRecord, PublicVerifier, RECORD_BYTES_MAX, Revocation, Signature, Signer};
+use alloc::vec;
+use polity_types::wire;
+use proptest::prelude::*;
+use rstest::rstest;
+
+fn day(number: u64) -> Time {
+    Time::ZERO.saturating_add(DAY * number as u32)
+}
+
+/// A registry with one peer, whose key `StubSigner::new(0)` is valid on the days 10 to 40.
+struct World {
+    registry: Registry,
+    checker: Checker<StubVerifier>,
+    peer: PeerId,
+}
+
+fn first(number: u64, from: Time, until: Time) -> SignedRecord {
+    SignedRecord::first(&StubSigner::new(number), from, until)
+}
+
+impl World {
+    fn new() -> Self {
+        let mut registry = Registry::new(RotationRules::default());
+        let mut checker = Checker::new(StubVerifier, 0);
+        let record = first(0, day(10), day(40));
+        registry.register(&record, &mut checker).unwrap();
+        Self {
+            registry,
+            checker,
+            peer: record.record.peer,
+        }
+    }
+
+    fn rotation(&self, from: u64, to: u64, start: Time, end: Time) -> SignedRecord {
+        SignedRecord::rotation(
+            self.peer,
+            &StubSigner::new(from),
+            &StubSigner::new(to),
+            start,
+            end,
+        )
+    }
+
+    fn register(&mut self, record: &SignedRecord) -> Result<KeyId, RegistryError> {
+        let before = self.registry.clone();
+        let result = self.registry.register(record, &mut self.checker);
+        if result.is_err() {
+            assert_eq!(self.registry, before, "a refusal changes nothing");
+        }
+        result
+    }
+
+    fn revoke(&mut self, key: u64, at: Time, by: u64) -> Result<(), RegistryError> {
+        let revocation = Revocation {
+            peer: self.peer,
+            key: id(key),
+            revoked_at: at,
+        };
+        let signed = SignedRevocation::new(revocation, &StubSigner::new(by));
+        self.registry.revoke(&signed, &mut self.checker)
+    }
+
+    fn valid(&self, key: u64, signed: Time) -> Result<(), Invalid> {
+        self.registry
+            .valid_at(&self.peer, id(key), signed, signed)
+            .map(|_| ())
+    }
+}
+
+fn id(number: u64) -> KeyId {
+    StubSigner::new(number).key_id()
+}
+
+fn just_before(time: Time) -> Time {
+    Time::from_millis(time.as_millis() - 1)
+}
+
+#[test]
+fn cr_7_a_key_is_valid_within_its_window() {
+    let world = World::new();
+    assert_eq!(world.valid(0, just_before(day(10))), Err(Invalid::NotYet));
+    assert_eq!(world.valid(0, day(10)), Ok(()));
+    assert_eq!(world.valid(0, just_before(day(40))), Ok(()));
+    assert_eq!(world.valid(0, day(40)), Err(Invalid::Expired));
+    assert_eq!(world.valid(1, day(20)), Err(Invalid::Unknown));
+    let stranger = PeerId::new([7; 32]);
+    let refused = world.registry.valid_at(&stranger, id(0), day(20), day(20));
+    assert_eq!(refused, Err(Invalid::Unknown));
+    assert_eq!(world.registry.keys(&stranger), []);
+}
+
+#[test]
+fn cr_10_keys_rotate_with_an_overlap_of_a_day_and_stay_for_ever() {
+    let mut world = World::new();
+    let record = world.rotation(0, 1, day(20), day(50));
+    assert_eq!(world.register(&record), Ok(id(1)));
+    // The old key ends a day after the new one begins, though its record said more.
+    assert_eq!(world.valid(0, just_before(day(21))), Ok(()));
+    assert_eq!(world.valid(0, day(21)), Err(Invalid::Expired));
+    assert_eq!(world.valid(1, just_before(day(20))), Err(Invalid::NotYet));
+    assert_eq!(world.valid(1, day(20)), Ok(()));
+    let key = |now| {
+        world
+            .registry
+            .signing_key(&world.peer, now)
+            .map(PublicKey::key_id)
+    };
+    assert_eq!(key(just_before(day(10))), None);
+    assert_eq!(key(day(10)), Some(id(0)));
+    assert_eq!(key(day(20)), Some(id(1)));
+    assert_eq!(key(day(50)), None);
+    // Decades later, what the old key signed in its time still holds.
+    assert_eq!(world.registry.keys(&world.peer).len(), 2);
+    assert_eq!(world.valid(0, day(15)), Ok(()));
+}
+
+#[test]
+fn cr_10_a_late_rotation_does_not_lengthen_the_old_window() {
+    let mut world = World::new();
+    let record = world.rotation(0, 1, just_before(day(40)), day(60));
+    world.register(&record).unwrap();
+    assert_eq!(world.valid(0, day(40)), Err(Invalid::Expired));
+}
+
+#[test]
+fn cr_7_what_is_seen_late_needs_a_checkpoint() {
+    let mut world = World::new();
+    let needs = |world: &World, seen| {
+        let valid = world.registry.valid_at(&world.peer, id(0), day(15), seen);
+        valid.unwrap().needs_checkpoint
+    };
+    assert!(!needs(&world, day(41)));
+    assert!(needs(&world, Time::from_millis(day(41).as_millis() + 1)));
+    // A revoked key has no grace.
+    world.revoke(0, day(30), 0).unwrap();
+    assert!(!needs(&world, just_before(day(30))));
+    assert!(needs(&world, day(30)));
+}
+
+#[test]
+fn cr_7_revocation_counts_from_its_moment_and_the_earliest_wins() {
+    let mut world = World::new();
+    let record = world.rotation(0, 1, day(20), day(50));
+    world.register(&record).unwrap();
+    world.revoke(1, day(45), 1).unwrap();
+    world.revoke(1, day(30), 1).unwrap();
+    world.revoke(1, day(40), 1).unwrap();
+    assert_eq!(world.valid(1, just_before(day(30))), Ok(()));
+    assert_eq!(world.valid(1, day(30)), Err(Invalid::Revoked));
+    // The later key revokes the earlier one, not the other way round.
+    assert_eq!(
+        world.revoke(1, day(25), 0),
+        Err(RegistryError::MayNotRevoke)
+    );
+    world.revoke(0, day(12), 1).unwrap();
+    assert_eq!(world.valid(0, day(12)), Err(Invalid::Revoked));
+    assert_eq!(world.valid(0, just_before(day(12))), Ok(()));
+}
+
+#[test]
+fn revocations_that_are_not_the_peers_are_refused() {
+    let mut world = World::new();
+    assert_eq!(
+        world.revoke(0, just_before(day(10)), 0),
+        Err(RegistryError::RevokedBeforeStart(day(10)))
+    );
+    assert_eq!(
+        world.revoke(5, day(20), 0),
+        Err(RegistryError::UnknownKey(id(5)))
+    );
+    assert_eq!(
+        world.revoke(0, day(20), 5),
+        Err(RegistryError::UnknownKey(id(5)))
+    );
+    let revocation = Revocation {
+        peer: world.peer,
+        key: id(0),
+        revoked_at: day(20),
+    };
+    let mut forged = SignedRevocation::new(revocation, &StubSigner::new(9));
+    forged.by = id(0);
+    let before = world.registry.clone();
+    let refused = world.registry.revoke(&forged, &mut world.checker);
+    assert_eq!(refused, Err(RegistryError::Signature(VerifyError)));
+    let mut elsewhere = SignedRevocation::new(revocation, &StubSigner::new(0));
+    elsewhere.revocation.peer = PeerId::new([7; 32]);
+    let refused = world.registry.revoke(&elsewhere, &mut world.checker);
+    assert_eq!(refused, Err(RegistryError::UnknownPeer));
+    assert_eq!(world.registry, before);
+}
+
+#[rstest]
+#[case::empty_window(|w: &World| w.rotation(0, 1, day(20), day(20)),
+    RegistryError::Window { found: Duration::ZERO, max: DAY.saturating_mul(31) })]
+#[case::backward_window(|w: &World| w.rotation(0, 1, day(20), day(19)),
+    RegistryError::Window { found: Duration::ZERO, max: DAY.saturating_mul(31) })]
+#[case::long_window(|w: &World| w.rotation(0, 1, day(20), day(52)),
+    RegistryError::Window { found: DAY.saturating_mul(32), max: DAY.saturating_mul(31) })]
+#[case::starts_with_the_previous(|w: &World| w.rotation(0, 1, day(10), day(40)),
+    RegistryError::Start { after: day(10), before: day(40) })]
+#[case::starts_after_a_gap(|w: &World| w.rotation(0, 1, day(40), day(60)),
+    RegistryError::Start { after: day(10), before: day(40) })]
+#[case::same_key(|w: &World| w.rotation(0, 0, day(20), day(50)), RegistryError::Duplicate(id(0)))]
+#[case::signed_by_a_stranger(|w: &World| w.rotation(9, 1, day(20), day(50)),
+    RegistryError::NotNewest { newest: id(0) })]
+#[case::second_first_record(|_: &World| first(0, day(20), day(50)), RegistryError::Duplicate(id(0)))]
+#[case::another_name(|w: &World| {
+    let mut record = first(1, day(20), day(50));
+    record.record.peer = w.peer;
+    record.by_new = StubSigner::new(1).sign(&record.record.preimage());
+    record
+}, RegistryError::NotFirst)]
+#[case::a_name_out_of_the_air(|_: &World| {
+    let mut record = first(1, day(20), day(50));
+    record.record.peer = PeerId::new([7; 32]);
+    record.by_new = StubSigner::new(1).sign(&record.record.preimage());
+    record
+}, RegistryError::NotFirst)]
+#[case::rotation_of_nobody(|_: &World| SignedRecord::rotation(
+    PeerId::new([7; 32]), &StubSigner::new(0), &StubSigner::new(1), day(20), day(50),
+), RegistryError::UnknownPeer)]
+#[case::without_the_previous_signature(|w: &World| {
+    let mut record = w.rotation(0, 1, day(20), day(50));
+    record.by_previous = None;
+    record
+}, RegistryError::Signature(VerifyError))]
+#[case::with_a_signature_too_many(|_: &World| {
+    let mut record = first(1, day(20), day(50));
+    record.by_previous = Some(record.by_new.clone());
+    record
+}, RegistryError::Signature(VerifyError))]
+#[case::previous_forged(|w: &World| {
+    let mut record = w.rotation(0, 1, day(20), day(50));
+    record.by_previous = Some(record.by_new.clone());
+    record
+}, RegistryError::Signature(VerifyError))]
+#[case::new_forged(|w: &World| {
+    let mut record = w.rotation(0, 1, day(20), day(50));
+    record.by_new = Signature::new(&[0; 64]);
+    record
+}, RegistryError::Signature(VerifyError))]
+#[case::changed_after_signing(|w: &World| {
+    let mut record = w.rotation(0, 1, day(20), day(50));
+    record.record.not_after = day(51);
+    record
+}, RegistryError::Signature(VerifyError))]
+#[case::suite_that_is_not_taken(
+    |_: &World| SignedRecord::first(&Ed25519Signer::from_seed(&[1; 32]), day(20), day(50)),
+    RegistryError::Key(KeyError::UnknownSuite))]
+fn records_that_break_a_rule_are_refused(
+    #[case] record: fn(&World) -> SignedRecord,
+    #[case] expected: RegistryError,
+) {
+    let mut world = World::new();
+    let record = record(&world);
+    assert_eq!(world.register(&record), Err(expected));
+}
+
+#[test]
+fn a_key_of_one_peer_is_refused_for_another() {
+    let mut world = World::new();
+    world.register(&first(1, day(10), day(40))).unwrap();
+    let record = world.rotation(0, 1, day(20), day(50));
+    assert_eq!(
+        world.register(&record),
+        Err(RegistryError::Duplicate(id(1)))
+    );
+    assert_eq!(
+        world.registry.owner(id(1)),
+        Some(&PeerId::of(StubSigner::new(1).public_key()))
+    );
+}
+
+#[test]
+fn an_old_or_revoked_key_introduces_nobody() {
+    let mut world = World::new();
+    let record = world.rotation(0, 1, day(20), day(50));
+    world.register(&record).unwrap();
+    let record = world.rotation(0, 2, day(20), day(50));
+    let refused = world.register(&record);
+    assert_eq!(refused, Err(RegistryError::NotNewest { newest: id(1) }));
+    world.revoke(1, day(25), 1).unwrap();
+    let record = world.rotation(1, 2, day(25), day(50));
+    let (after, before) = (day(20), day(25));
+    assert_eq!(
+        world.register(&record),
+        Err(RegistryError::Start { after, before })
+    );
+}
+
+#[test]
+fn cr_5_a_half_of_a_hybrid_is_registered_with_it() {
+    let mut registry = Registry::new(RotationRules::default());
+    let mut checker = Checker::new(PublicVerifier::default(), 16);
+    let hybrid = HybridSigner::from_seeds(&[1; 32], &[2; 32]);
+    let record = SignedRecord::first(&hybrid, day(0), day(91));
+    assert_eq!(
+        registry.register(&record, &mut checker),
+        Ok(hybrid.key_id())
+    );
+    let classical = Ed25519Signer::from_seed(&[2; 32]);
+    let post_quantum = MlDsaSigner::from_seed_65(&[1; 32]);
+    let mixed = HybridSigner::from_seeds(&[1; 32], &[3; 32]);
+    let records = [
+        (
+            SignedRecord::first(&classical, day(0), day(31)),
+            classical.key_id(),
+        ),
+        (
+            SignedRecord::first(&post_quantum, day(0), day(91)),
+            post_quantum.key_id(),
+        ),
+        (
+            SignedRecord::first(&mixed, day(0), day(91)),
+            post_quantum.key_id(),
+        ),
+    ];
+    for (record, half) in records {
+        let refused = registry.register(&record, &mut checker);
+        assert_eq!(refused, Err(RegistryError::Duplicate(half)));
+    }
+    // The halves are known as used up, not as keys that speak for the peer.
+    let peer = PeerId::of(hybrid.public_key());
+    let refused = registry.valid_at(&peer, classical.key_id(), day(1), day(1));
+    assert_eq!(refused, Err(Invalid::Unknown));
+}
+
+#[test]
+fn keys_of_every_public_suite_follow_each_other() {
+    let mut registry = Registry::new(RotationRules::default());
+    let mut checker = Checker::new(PublicVerifier::default(), 16);
+    let keys: [&dyn Signer; 4] = [
+        &Ed25519Signer::from_seed(&[1; 32]),
+        &MlDsaSigner::from_seed_65(&[1; 32]),
+        &HybridSigner::from_seed(&[1; 32]),
+        &MlDsaSigner::from_seed_87(&[1; 32]),
+    ];
+    let record = SignedRecord::first(&keys[0], day(0), day(31));
+    let peer = record.record.peer;
+    registry.register(&record, &mut checker).unwrap();
+    for (number, pair) in keys.windows(2).enumerate() {
+        let start = day(30 + 90 * number as u64);
+        let end = start.saturating_add(DAY * 91);
+        let record = SignedRecord::rotation(peer, &pair[0], &pair[1], start, end);
+        let bytes = record.encode();
+        assert!(bytes.len() <= RECORD_BYTES_MAX, "{} bytes", bytes.len());
+        let record = SignedRecord::decode(&bytes).unwrap();
+        registry.register(&record, &mut checker).unwrap();
+    }
+    assert_eq!(registry.keys(&peer).len(), 4);
+    let longer = DAY * 92;
+    let max = DAY * 91;
+    let next = MlDsaSigner::from_seed_87(&[2; 32]);
+    let start = day(250);
+    let record = SignedRecord::rotation(peer, &keys[3], &next, start, start.saturating_add(longer));
+    let refused = registry.register(&record, &mut checker);
+    assert_eq!(refused, Err(RegistryError::Window { found: longer, max }));
+}
+
+#[test]
+fn the_history_of_a_peer_is_bounded_by_an_error() {
+    let mut world = World::new();
+    for number in 1..KEYS_PER_PEER_MAX as u64 {
+        let record = world.rotation(number - 1, number, day(10 + number), day(12 + number));
+        // Not through `World::register`, which copies the registry.
+        world
+            .registry
+            .register(&record, &mut world.checker)
+            .unwrap();
+    }
+    let number = KEYS_PER_PEER_MAX as u64;
+    let record = world.rotation(number - 1, number, day(10 + number), day(12 + number));
+    assert_eq!(world.register(&record), Err(RegistryError::TooManyKeys));
+    assert_eq!(
+        world.valid(0, just_before(day(12))),
+        Ok(()),
+        "nothing falls out"
+    );
+}
+
+#[test]
+fn the_number_of_peers_is_bounded_by_an_error() {
+    let mut world = World::new();
+    for number in 1..PEERS_MAX as u64 {
+        let record = first(number, day(10), day(40));
+        world
+            .registry
+            .register(&record, &mut world.checker)
+            .unwrap();
+    }
+    let record = first(PEERS_MAX as u64, day(10), day(40));
+    assert_eq!(world.register(&record), Err(RegistryError::TooManyPeers));
+}
+
+#[test]
+fn the_preimage_of_a_record_has_one_layout() {
+    let signer = Ed25519Signer::from_seed(&[1; 32]);
+    let record = KeyRecord {
+        peer: PeerId::new([7; 32]),
+        key: signer.public_key().clone(),
+        not_before: Time::from_millis(1),
+        not_after: Time::from_millis(2),
+        previous: Some(KeyId::new([9; 8])),
+    };
+    let mut expected = b"polity/key-record/v1\0".to_vec();
+    expected.extend([7; 32]);
+    expected.push(2);
+    expected.extend(signer.public_key().key_bytes());
+    expected.extend(1_u64.to_le_bytes());
+    expected.extend(2_u64.to_le_bytes());
+    expected.push(1);
+    expected.extend([9; 8]);
+    assert_eq!(record.preimage().as_slice(), expected);
+    // No previous key is not the same as one whose id is zero.
+    let with = |previous| {
+        let record = record.clone();
+        KeyRecord { previous, ..record }.preimage()
+    };
+    assert_ne!(with(None), with(Some(KeyId::ZERO)));
+}
+
+#[test]
+fn records_have_one_encoding() {
+    let world = World::new();
+    let record = world.rotation(0, 1, day(20), day(50));
+    let bytes = record.encode();
+    assert_eq!(SignedRecord::decode(&bytes), Ok(record));
+    for length in 0..bytes.len() {
+        assert!(SignedRecord::decode(&bytes[..length]).is_err());
+    }
+    assert!(SignedRecord::decode(&[&bytes[..], &[0]].concat()).is_err());
+    let long = vec![0; RECORD_BYTES_MAX + 1];
+    let refused = SignedRecord::decode(&long);
+    assert!(matches!(refused, Err(wire::DecodeError::TooLong { .. })));
+    let revocation = Revocation {
+        peer: world.peer,
+        key: id(0),
+        revoked_at: day(20),
+    };
+    let signed = SignedRevocation::new(revocation, &StubSigner::new(0));
+    assert_eq!(SignedRevocation::decode(&signed.encode()), Ok(signed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Under any operations: windows begin one after the other and never become longer, nothing is
+    /// forgotten, and the look-ups agree with the entries.
+    #[test]
+    fn the_invariants_hold(operations in prop::collection::vec(
+        (any::<bool>(), 0..6_u64, 0..6_u64, 8..60_u64, 1..34_u64), 0..24,
+    )) {
+        let mut world = World::new();
+        for (is_rotation, one, other, start, length) in operations {
+            let before = world.registry.keys(&world.peer).to_vec();
+            if is_rotation {
+                let record = world.rotation(one, other, day(start), day(start + length));
+                let _ = world.register(&record);
+            } else {
+                let _ = world.revoke(one, day(start), other);
+            }
+            let keys = world.registry.keys(&world.peer);
+            for (old, new) in before.iter().zip(keys) {
+                prop_assert_eq!(&old.key, &new.key);
+                prop_assert_eq!(old.not_before, new.not_before);
+                prop_assert!(new.end() <= old.end());
+            }
+            prop_assert!(keys.len() >= before.len());
+            for pair in keys.windows(2) {
+                prop_assert!(pair[0].not_before < pair[1].not_before);
+            }
+            for half_day in 0..200 {
+                let now = Time::ZERO.saturating_add(DAY / 2 * half_day);
+                let valid: Vec<_> = keys.iter().filter(|entry| entry.valid_at(now).is_ok()).collect();
+                let signing = world.registry.signing_key(&world.peer, now);
+                prop_assert_eq!(valid.last().map(|entry| &entry.key), signing);
+                for entry in valid {
+                    let id = entry.key.key_id();
+                    let found = world.registry.valid_at(&world.peer, id, now, now);
+                    prop_assert_eq!(found.map(|valid| valid.key), Ok(&entry.key));
+                }
+            }
+        }
+    }
+}
