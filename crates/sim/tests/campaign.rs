@@ -52,7 +52,7 @@ fn every_scenario_has_its_turn() {
 #[rstest]
 #[case::a_removed_member_cut_off_did_not_repeat_its_promise("composition:204489016037006")]
 #[case::a_lock_forgotten_in_a_view_change_that_others_relayed("composition:240977285033252")]
-#[case::a_lock_forgotten_in_the_claim_of_a_new_view("composition:251465523715347")]
+#[case::a_vote_that_waited_beside_another_one_that_was_relayed("composition:251465523715347")]
 fn what_once_failed_stays_mended(#[case] run: &str) {
     let run: RunId = run.parse().unwrap();
     assert_eq!(run.play(false).outcome.verdict, Verdict::SafeAndLive);

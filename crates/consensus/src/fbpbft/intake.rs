@@ -319,7 +319,7 @@ impl Intake {
             return Vec::new();
         }
         if vote.signer != link {
-            return self.verify(machine, link, Message::Vote(vote));
+            return self.admit_relayed(machine, link, vote);
         }
         let (height, view, kind, value) = (vote.height, vote.view, vote.kind, vote.value);
         if height == current
@@ -370,6 +370,31 @@ impl Intake {
         } else {
             Vec::new()
         }
+    }
+
+    /// A vote that came through another member is verified first. If its sender said something else
+    /// over its own link, which still waits here, that is looked at beside it.
+    fn admit_relayed<S: Signer, V: Verifier>(
+        &mut self,
+        machine: &mut Machine<S, V>,
+        link: ReplicaId,
+        vote: Vote,
+    ) -> Vec<Input> {
+        let (signer, value) = (vote.signer, vote.value);
+        let slot = (vote.height, vote.view, vote.kind);
+        let mut inputs = self.verify(machine, link, Message::Vote(vote));
+        let is_current = slot.0 == machine.height();
+        if is_current
+            && !inputs.is_empty()
+            && let Some(of_signer) = self.links.get_mut(&signer)
+            && let Some(held) = of_signer.votes.get(&slot)
+            && held.value != value
+            && let Some(held) = of_signer.remove_vote(&slot)
+        {
+            // The machine counts the first and makes the evidence of the second.
+            inputs.extend(self.verify(machine, signer, Message::Vote(held)));
+        }
+        inputs
     }
 
     /// Two different votes for one slot: either one signature is junk, or it is evidence.

@@ -6,6 +6,7 @@ use polity_consensus::fbpbft::{Config, DropReason, Message, Value, Vote, VoteKin
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{Sha256Digest, Signature};
 use polity_types::ReplicaId;
+use rstest::rstest;
 
 /// A committee of four of which only replica 3 is real, and the leader of view 0 is another.
 fn stage() -> (Cluster<StubSigner, StubVerifier>, usize, Vec<u32>) {
@@ -155,6 +156,50 @@ fn fb_16_a_contradiction_is_checked_at_once() {
     assert_eq!(checked(&cluster, real), 0);
     cluster.receive(real, b.signer, Message::Vote(b));
     assert_eq!(cluster.nodes[real].engine.machine().evidence_waiting(), 1);
+}
+
+/// One vote waits, its contradiction comes through another member, in either order.
+#[rstest]
+#[case::it_waits_first([false, true])]
+#[case::it_comes_later([true, false])]
+fn fb_16_a_contradiction_that_was_relayed_is_evidence(#[case] is_relayed: [bool; 2]) {
+    let (mut cluster, real, others) = stage();
+    let liar = ReplicaId::new(others[1]);
+    for (number, is_relayed) in (1..).zip(is_relayed) {
+        let value = Value::of_block(Sha256Digest::new([number; 32]));
+        let vote = prepare(&cluster, value, others[1]);
+        let link = if is_relayed {
+            ReplicaId::new(others[2])
+        } else {
+            liar
+        };
+        cluster.receive(real, link, Message::Vote(vote));
+    }
+    let node = &cluster.nodes[real].engine;
+    assert_eq!(node.machine().evidence_waiting(), 1);
+    assert_eq!(node.intake().bytes(liar), 0);
+}
+
+/// What waits in the place of a real vote that is relayed gives way, and its link is blamed.
+#[test]
+fn r11_a_relayed_vote_clears_the_junk_that_waits_in_its_place() {
+    let (mut cluster, real, others) = stage();
+    let value = propose(&mut cluster, real, others[0]);
+    let other = Value::of_block(Sha256Digest::new([3; 32]));
+    let junk = Vote {
+        signature: Signature::new(&[7; 64]),
+        ..prepare(&cluster, other, others[1])
+    };
+    cluster.receive(real, junk.signer, Message::Vote(junk));
+    let vote = prepare(&cluster, value, others[1]);
+    cluster.receive(real, ReplicaId::new(others[2]), Message::Vote(vote));
+    let intake = cluster.nodes[real].engine.intake();
+    assert_eq!(intake.failures(ReplicaId::new(others[1])), 1);
+    assert_eq!(intake.failures(ReplicaId::new(others[2])), 0);
+    assert_eq!(intake.bytes(ReplicaId::new(others[1])), 0);
+    let last = prepare(&cluster, value, others[2]);
+    cluster.receive(real, last.signer, Message::Vote(last));
+    assert_eq!(commits(&mut cluster, real), 1);
 }
 
 #[test]
