@@ -39,6 +39,7 @@ pub mod proof;
 mod replica;
 mod restore;
 pub mod sync;
+mod waiting;
 
 pub use admit::{AdmitError, admit};
 pub use audit::{AuditError, Auditor};

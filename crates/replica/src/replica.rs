@@ -3,20 +3,21 @@
 use crate::admit::AdmitError;
 use crate::executor::{Executor, Shared, application_root};
 use crate::genesis::{Genesis, GenesisError, GenesisMember, Purpose};
-use crate::input::{Admission, Committed, Effect, Frame, Input, Record};
-use crate::pool::{Pool, PoolConfig, Principal, Refusal, Standing};
+use crate::input::{Committed, Effect, Frame, Input, Record};
+use crate::pool::{Pool, PoolConfig, Standing};
 use crate::restore::{Snapshot, SnapshotMeta};
 use crate::sync::{SyncError, Syncer, Walk};
+use crate::waiting::principal;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use polity_consensus::fbpbft::{
     self, Chain, Engine, EngineInput, Extent, Keyring, Machine, Payload, SealedBlock, Tip,
-    TransactionBytes, VoteCertificate,
+    VoteCertificate,
 };
 use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
-use polity_ledger::{Inadmissible, Ledger, Role, SignedTransaction, TransactionId};
+use polity_ledger::{Inadmissible, Ledger, SignedTransaction, TransactionId};
 use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View, wire};
 
 /// Parameters that may differ from replica to replica. What replicas must agree on comes from the
@@ -93,18 +94,14 @@ pub struct Replica<S, V> {
     /// When the oldest of what was sent to all members is sent again, if no block comes before.
     pub(crate) repeat_at: Option<Time>,
     /// Height and view at which the pool was searched last for what cannot be used any more.
-    pruned: (Height, View),
+    pub(crate) pruned: (Height, View),
     pub(crate) tip: Tip,
     /// The header of the last block names this state root.
     pub(crate) tip_application: Sha256Digest,
     evidence_seen: u64,
     /// The parked transaction that was looked at last.
-    unparked: Option<TransactionId>,
+    pub(crate) unparked: Option<TransactionId>,
 }
-
-/// Bytes of transactions in one frame, at most: hosts give this lane small frames, so that many
-/// senders share it.
-const GATHER_BYTES_MAX: usize = 128 * 1024;
 
 /// Blocks of one height whose verified transactions are kept.
 const VERIFIED_MAX: usize = 4;
@@ -112,12 +109,6 @@ const VERIFIED_MAX: usize = 4;
 /// What was sent to all members and still waits is sent again after this time without a block: the
 /// frame may have been lost, and nobody else may have anything to decide (FB-13).
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
-
-/// Parked transactions that are looked at after each block, at most.
-const UNPARK_MAX: usize = 256;
-
-/// The pool is searched for expired transactions every so many heights.
-pub(crate) const EXPIRY_EVERY: u64 = 16;
 
 impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// A replica that never spoke before.
@@ -309,7 +300,7 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         }
     }
 
-    fn next_height(&self) -> Height {
+    pub(crate) fn next_height(&self) -> Height {
         self.tip.parent.height.next()
     }
 
@@ -453,50 +444,6 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         }))
     }
 
-    /// Transactions for a block at `time`, fairly from all accounts. Those that no block can hold
-    /// any more leave the pool. `taken` bytes of the block are spoken for.
-    fn select(&mut self, time: Time, taken: usize) -> Vec<TransactionBytes> {
-        if self.pool.is_empty() {
-            return Vec::new();
-        }
-        let Some(fee_account) = self.executor.fee_account(self.id()).cloned() else {
-            return Vec::new();
-        };
-        let count_max = self.executor.ledger.parameters().transactions_per_block_max as usize;
-        // Room stays free for the header, the certificate and the length of each transaction.
-        let certificate = self.tip.certificate.as_ref().map_or(0, wire::encoded_len);
-        let reserved = taken + certificate + 1_024 + 3 * count_max.min(self.pool.len());
-        let length_max = (self.engine.machine().config().block_bytes_max).saturating_sub(reserved);
-        let candidates = self.pool.candidates(count_max, length_max);
-        let refs: Vec<&Verified<SignedTransaction>> = candidates
-            .transactions
-            .iter()
-            .map(|shared| &**shared)
-            .collect();
-        let selection = self
-            .executor
-            .ledger
-            .select(time, &fee_account, &refs, length_max);
-        self.pool.serve(&candidates);
-        let next = self.next_height();
-        for (place, _) in &selection.refused {
-            // Some only have to wait until others in front of them are decided.
-            let id = refs[*place].id();
-            match self.executor.ledger.check(next, refs[*place]) {
-                Ok(()) => {}
-                Err(Inadmissible::CannotPayFee) => self.pool.park(&id),
-                Err(_) => {
-                    self.pool.remove(&id);
-                }
-            }
-        }
-        selection
-            .taken
-            .iter()
-            .map(|place| TransactionBytes::new(refs[*place].encode()))
-            .collect()
-    }
-
     /// FB-4: whether a block may be voted for; or, if it is decided, whether its transactions are
     /// authorised.
     fn judge(&mut self, block: &SealedBlock, extent: Extent) -> bool {
@@ -583,143 +530,6 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
         committed
     }
 
-    /// Transactions of this replica's clients.
-    fn on_submitted(
-        &mut self,
-        now: Time,
-        transactions: Vec<Verified<SignedTransaction>>,
-        out: &mut Effects<Effect>,
-    ) {
-        let next = self.next_height();
-        let forward_at = now.saturating_add(self.config.gather);
-        for transaction in transactions {
-            let id = transaction.id();
-            let bytes = TransactionBytes::new(transaction.encode());
-            let result = self.promise(next, forward_at, transaction);
-            if matches!(result, Ok(Admission::Pending)) {
-                out.push(Effect::Persist(Record::Pooled(bytes)));
-            }
-            out.push(Effect::Answer { id, result });
-        }
-    }
-
-    /// What a client is told about its transaction. `Pending` needs a record first.
-    fn promise(
-        &mut self,
-        next: Height,
-        forward_at: Time,
-        transaction: Verified<SignedTransaction>,
-    ) -> Result<Admission, Refusal> {
-        let id = transaction.id();
-        if self.pool.contains(&id) {
-            // What only another member keeps so far is ours to keep from now on.
-            return Ok(match self.pool.promise(&id) {
-                Ok(true) => Admission::Pending,
-                Ok(false) => Admission::Known,
-                Err(_) => Admission::Passing,
-            });
-        }
-        let ledger = &self.executor.ledger;
-        if let Some(receipt) = ledger.receipt(&id) {
-            // LG-4: submitting an id again returns its receipt, whatever became of its keys.
-            return Ok(Admission::Decided(receipt));
-        }
-        ledger.check(next, &transaction)?;
-        let (principal, is_known) = principal(ledger, &transaction);
-        if !is_known {
-            return Err(Refusal::UnknownKey);
-        }
-        self.pool
-            .insert(forward_at, principal, Standing::Promised, transaction)?;
-        Ok(Admission::Pending)
-    }
-
-    /// Transactions that another member gathered. They are kept, and sent on only if they are
-    /// still here after a while: usually everybody has them.
-    fn on_gossiped(&mut self, now: Time, transactions: Vec<Verified<SignedTransaction>>) {
-        let next = self.next_height();
-        let forward_at = now.saturating_add(self.config.forward_after);
-        for transaction in transactions {
-            let ledger = &self.executor.ledger;
-            if self.pool.contains(&transaction.id()) || ledger.check(next, &transaction).is_err() {
-                continue;
-            }
-            // Keys that nobody knows are free to make, and would fill the pool.
-            if let (principal, true) = principal(ledger, &transaction) {
-                // A full pool is no fault of the sender; the transaction waits elsewhere.
-                let _ = self
-                    .pool
-                    .insert(forward_at, principal, Standing::Passing, transaction);
-            }
-        }
-    }
-
-    /// Sends what was gathered to all members. From then on it counts as work that everybody
-    /// knows of (FB-8).
-    fn forward(&mut self, now: Time, out: &mut Effects<Effect>) {
-        let batch = self
-            .pool
-            .forward(now, self.config.gather_max, GATHER_BYTES_MAX);
-        broadcast(&batch, out);
-    }
-
-    /// Sends once more what waits for too long. One lost frame would otherwise keep a transaction
-    /// from everybody else for ever, where this replica alone has something to decide.
-    fn repeat(&mut self, now: Time, out: &mut Effects<Effect>) {
-        if self.repeat_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.repeat_at = None;
-        let batch = self
-            .pool
-            .candidates(self.config.gather_max, GATHER_BYTES_MAX);
-        broadcast(&batch.transactions, out);
-    }
-
-    /// Forgets transactions that no block can hold any more: decided, expired, or without means.
-    /// They are no work, so they must not make anybody change the view.
-    fn prune(&mut self) {
-        let position = (self.next_height(), self.engine.machine().view());
-        if self.pruned == position {
-            return;
-        }
-        self.pruned = position;
-        if position.1 > View::ZERO || position.0.get().is_multiple_of(EXPIRY_EVERY) {
-            let ledger = &self.executor.ledger;
-            let mut cannot_pay = Vec::new();
-            self.pool
-                .retain(|waiting| match ledger.check(position.0, waiting) {
-                    Ok(()) => true,
-                    Err(Inadmissible::CannotPayFee) => {
-                        cannot_pay.push(waiting.id());
-                        true
-                    }
-                    Err(_) => false,
-                });
-            for id in cannot_pay {
-                self.pool.park(&id);
-            }
-        }
-    }
-
-    /// Looks through some of the parked transactions, those longest not looked at first: a payer
-    /// may be able to pay by now.
-    fn unpark(&mut self, now: Time) {
-        let next = self.next_height();
-        let some = self.pool.parked(self.unparked, UNPARK_MAX);
-        self.unparked = some.last().map(|waiting| waiting.id());
-        for waiting in some {
-            let id = waiting.id();
-            match self.executor.ledger.check(next, &waiting) {
-                Ok(()) => self.pool.unpark(now, &id),
-                Err(Inadmissible::CannotPayFee) => {}
-                Err(_) => {
-                    self.pool.remove(&id);
-                }
-            }
-        }
-    }
-
     /// Tells consensus when there is something to decide, and answers its open question.
     pub(crate) fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
         self.prune();
@@ -800,29 +610,6 @@ impl<S: Signer, V: Verifier + Clone> StateMachine for Replica<S, V> {
         .into_iter()
         .flatten()
         .min()
-    }
-}
-
-/// Who stands behind a transaction, and whether it is anybody whom the ledger knows.
-fn principal(ledger: &Ledger, transaction: &SignedTransaction) -> (Principal, bool) {
-    let role = ledger.role(transaction);
-    let principal = match (role, transaction.fingerprints().first()) {
-        (Some(Role::Platform | Role::Authority) | None, Some(key)) => Principal::Key(*key),
-        (Some(Role::Owner), _) | (_, None) => {
-            Principal::Account(transaction.transaction().signer.clone())
-        }
-    };
-    (principal, role.is_some())
-}
-
-/// Sends transactions to all members.
-fn broadcast(batch: &[Shared], out: &mut Effects<Effect>) {
-    if !batch.is_empty() {
-        let transactions = batch
-            .iter()
-            .map(|shared| TransactionBytes::new(shared.encode()))
-            .collect();
-        out.push(Effect::Broadcast(Frame::Transactions(transactions)));
     }
 }
 
