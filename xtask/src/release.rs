@@ -37,7 +37,7 @@ pub(crate) fn rehearse() -> Result<String, Failure> {
         .args(names)
         .capture()?;
     let target = target()?;
-    let folder = target.join("release");
+    let folder = target.join("slow/release");
     let registry = folder.join("registry");
     registry::fill(&registry)?;
     for package in &order {

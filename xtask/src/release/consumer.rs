@@ -51,7 +51,7 @@ pub(super) fn run(
 
 fn manifest(libraries: &[&Package]) -> String {
     let mut text = "[package]\nname = \"consumer\"\nedition = \"2024\"\npublish = false\n\n\
-                    [workspace]\n\n[profile.dev]\nopt-level = 1\n\n[dependencies]\n"
+                    [workspace]\n\n[profile.dev]\nopt-level = 1\ndebug = false\n\n[dependencies]\n"
         .to_owned();
     for library in libraries {
         let (name, version) = (library.name(), library.field("version"));
