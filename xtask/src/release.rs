@@ -125,10 +125,7 @@ fn steps(state: &State) -> Vec<(bool, String)> {
     vec![
         (
             !state.is_tagged,
-            format!(
-                "Cargo.toml: a version that has no tag; there is {} v{version}",
-                if state.is_tagged { "a tag" } else { "no tag" }
-            ),
+            format!("Cargo.toml: a version that is not tagged yet; it says {version}"),
         ),
         (
             state.is_in_changelog,
