@@ -54,7 +54,7 @@ pub(crate) const STEPS: &[Step] = &[
         name: "semver",
         run: semver,
     },
-    // The smoke of the fuzz targets, 60 s for each, stands here: `fuzz::check`.
+    // The smoke of the fuzz targets, 60 s for each, stands here: `fuzz::smoke`.
     Step {
         name: "release",
         run: |_| release::rehearse().map(Finding::Passed),
