@@ -5,18 +5,24 @@
 //! called in a way they do not understand; the simulator and `soak` add 3 and 4 for safety and liveness.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod build;
 mod check;
 mod claims;
 mod edges;
 mod hygiene;
+mod msrv;
 mod mutants;
 mod no_std;
 mod package;
+mod release;
 mod sim;
+mod slow;
 mod spec;
+mod tools;
 mod vectors;
+mod words;
 mod workspace;
 
 use std::env;
@@ -42,8 +48,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "check",
-        arguments: "[--verbose]",
-        help: "everything that has to hold before a merge; stops at the first failure",
+        arguments: check::ARGUMENTS,
+        help: "everything that has to hold before a merge, with --slow before a release",
         run: check::run,
     },
     Command {
@@ -81,6 +87,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "checks that every published crate could be published",
         run: |arguments| answer(arguments, package::check),
+    },
+    Command {
+        name: "release",
+        arguments: "[--dry-run]",
+        help: "what to do for a release, or a rehearsal in a local registry",
+        run: release::run,
     },
     Command {
         name: "hygiene",

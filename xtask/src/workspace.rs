@@ -59,6 +59,27 @@ pub(crate) fn cargo(subcommand: &str) -> Call {
     Call::new(&program, "cargo").arg(subcommand)
 }
 
+/// A call of the cargo of another toolchain.
+pub(crate) fn cargo_of(toolchain: &str, subcommand: &str) -> Call {
+    Call::new(OsStr::new("rustup"), "rustup").args(["run", toolchain, "cargo", subcommand])
+}
+
+/// Whether a toolchain is installed; nothing is downloaded to find out.
+pub(crate) fn has_toolchain(toolchain: &str) -> bool {
+    let list = Call::new(OsStr::new("rustup"), "rustup").args(["toolchain", "list"]);
+    list.capture().is_ok_and(|list| is_listed(&list, toolchain))
+}
+
+/// Whether `rustup toolchain list` names a toolchain: `1.88` is there if `1.88.0-x86_64-..` is.
+fn is_listed(list: &str, toolchain: &str) -> bool {
+    let names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    names
+        .filter_map(|name| name.strip_prefix(toolchain))
+        .any(|rest| rest.is_empty() || rest.starts_with('-') || rest.starts_with('.'))
+}
+
 /// Every file that git knows or would add, one a line.
 pub(crate) fn files() -> Result<String, Failure> {
     git("ls-files")
@@ -77,7 +98,7 @@ pub(crate) fn git(subcommand: &str) -> Call {
 }
 
 impl Call {
-    fn new(program: &OsStr, name: &str) -> Self {
+    pub(crate) fn new(program: &OsStr, name: &str) -> Self {
         let mut command = Command::new(program);
         command.current_dir(root());
         let words = vec![name.to_owned()];
@@ -98,6 +119,12 @@ impl Call {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in another folder than the root of the workspace.
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
         self
     }
 
@@ -181,6 +208,12 @@ pub(crate) fn target() -> Result<PathBuf, Failure> {
 }
 
 impl Package {
+    /// A package that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn new(description: Value) -> Self {
+        Self(description)
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.field("name")
     }
@@ -216,6 +249,18 @@ impl Package {
         self.0["metadata"]["docs"]["rs"].is_object()
     }
 
+    /// A table below `[package.metadata]`; null if it is absent.
+    pub(crate) fn metadata(&self, name: &str) -> &Value {
+        &self.0["metadata"][name]
+    }
+
+    /// How many features it has.
+    pub(crate) fn features(&self) -> usize {
+        self.0["features"]
+            .as_object()
+            .map_or(0, serde_json::Map::len)
+    }
+
     /// Packages of this workspace that it needs outside tests and build scripts.
     pub(crate) fn imports(&self) -> Vec<&str> {
         let dependencies = self.0["dependencies"].as_array().map(Vec::as_slice);
@@ -245,5 +290,25 @@ impl Package {
             .filter(is_kind)
             .filter_map(|target| target["name"].as_str())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_listed_under_its_version_or_a_longer_one() {
+        let list = "stable-x86_64-unknown-linux-gnu (default)\n1.88.0-x86_64-unknown-linux-gnu\n";
+        for (toolchain, is_there) in [
+            ("1.88", true),
+            ("1.88.0", true),
+            ("1.8", false),
+            ("1.91", false),
+            ("stable", true),
+            ("nightly", false),
+        ] {
+            assert_eq!(is_listed(list, toolchain), is_there, "{toolchain}");
+        }
     }
 }
