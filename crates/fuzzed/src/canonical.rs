@@ -166,7 +166,7 @@ pub(crate) fn set(honest: &Honest) -> MemberChange {
 }
 
 /// The property: the input picks a value, a place and a change.
-pub fn canonical(input: &[u8]) {
+pub(crate) fn canonical(input: &[u8]) {
     let mut input = Bytes::new(input);
     let Some(sample) = input.pick(samples()) else {
         return;

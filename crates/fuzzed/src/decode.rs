@@ -80,7 +80,7 @@ pub(crate) const DECODERS: &[Decoder] = &[
 ];
 
 /// The property; the first byte picks the decoder.
-pub fn decode(input: &[u8]) {
+pub(crate) fn decode(input: &[u8]) {
     let mut input = Bytes::new(input);
     let Some((_, decoder)) = input.pick(DECODERS) else {
         return;

@@ -90,8 +90,7 @@ fn written() -> &'static [Vec<u8>] {
 
 /// Writes the honest file from the records of the simulated federation.
 pub fn write() -> Vec<u8> {
-    let honest = honest();
-    let records = honest.sync_journal.iter().chain(&honest.journal);
+    let records = honest().sync_journal.iter();
     let records = records.take(RECORDS_MAX).map(wire::encode);
     frame(&records.collect::<Vec<_>>())
 }
@@ -109,7 +108,7 @@ fn frame(records: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The property.
-pub fn journal(input: &[u8]) {
+pub(crate) fn journal(input: &[u8]) {
     let mut input = Bytes::new(input);
     if input.u8() % 2 == 0 {
         damaged(&mut input);

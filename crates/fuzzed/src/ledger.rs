@@ -17,7 +17,7 @@ const WISHES_MAX: u8 = 12;
 const KINDS: u8 = 30;
 
 /// The property.
-pub fn ledger(input: &[u8]) {
+pub(crate) fn ledger(input: &[u8]) {
     let mut input = Bytes::new(input);
     let fees = input.u8() % 12;
     let mut steps = Vec::new();

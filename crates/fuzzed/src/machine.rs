@@ -35,7 +35,7 @@ const OPERATIONS_MAX: usize = 256;
 const FRAMES_MAX: usize = 256;
 
 /// The property.
-pub fn machine(input: &[u8]) {
+pub(crate) fn machine(input: &[u8]) {
     let mut input = Bytes::new(input);
     let mut scene = Scene::new();
     for _ in 0..OPERATIONS_MAX {

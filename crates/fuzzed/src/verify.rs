@@ -67,7 +67,7 @@ fn make(honest: &Honest) -> Vec<Judge> {
 }
 
 /// The property.
-pub fn verify(input: &[u8]) {
+pub(crate) fn verify(input: &[u8]) {
     let mut input = Bytes::new(input);
     let Some(judge) = input.pick(judges()) else {
         return;
