@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod claims;
 mod edges;
+mod fuzz;
 mod hygiene;
 mod mutants;
 mod no_std;
@@ -93,6 +94,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[CRATE..] [-- ARGUMENTS..]",
         help: "benchmarks of all crates or of the named ones",
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: fuzz::ARGUMENTS,
+        help: "fuzz targets for a minute each, with nightly; figures as a table",
+        run: fuzz::run,
     },
     Command {
         name: "sim",

@@ -58,7 +58,7 @@ fn make(honest: &Honest) -> Vec<Judge> {
         judge("transaction proof", encoded(&honest.receipts), receipt),
         judge("epoch end", encoded(&honest.ends), epoch_end),
         judge("decided header", encoded(&headers), header),
-        judge("skip", encoded(&honest.ends), skip),
+        judge("skip", encoded(&honest.ends[1..]), skip),
         judge("transaction", encoded(&honest.transactions), transaction),
         judge("inclusion proof", encoded(&tree().1), inclusion),
         judge("consistency proof", encoded(&tree().2), consistency),
