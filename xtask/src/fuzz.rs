@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             name if known.iter().any(|known| known == name) => names.push(name.to_owned()),
             other => {
                 let known = known.join(", ");
-                return Err(usage(&format!("`{other}` is no target; there are: {known}")));
+                return Err(usage(&format!(
+                    "`{other}` is no target; there are: {known}"
+                )));
             }
         }
     }
@@ -129,7 +131,10 @@ fn install() -> Result<(), Failure> {
     let status = cargo().args(call).status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Wrong(format!("`cargo {}` failed: {status}", call.join(" ")))),
+        Ok(status) => Err(Failure::Wrong(format!(
+            "`cargo {}` failed: {status}",
+            call.join(" ")
+        ))),
         Err(error) => Err(Failure::Wrong(format!("cannot start cargo: {error}"))),
     }
 }
@@ -192,13 +197,18 @@ fn artifacts(folder: &Path, name: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder.join("artifacts").join(name)) else {
         return Vec::new();
     };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// Reads the last status line and the final figures of libFuzzer.
 fn parse(lines: &[String]) -> Option<Run> {
     let figure = |name: &str| {
-        let line = lines.iter().rev().find_map(|line| line.strip_prefix(name))?;
+        let line = lines
+            .iter()
+            .rev()
+            .find_map(|line| line.strip_prefix(name))?;
         line.trim().parse().ok()
     };
     let status = lines.iter().rev().find(|line| line.contains(" cov: "))?;

@@ -21,7 +21,11 @@ fn main() -> io::Result<()> {
             bytes += seed.len();
             fs::write(folder.join(format!("{number:03}")), seed)?;
         }
-        println!("{:<10} {:>4} seeds, {bytes:>7} bytes", target.name, seeds.len());
+        println!(
+            "{:<10} {:>4} seeds, {bytes:>7} bytes",
+            target.name,
+            seeds.len()
+        );
     }
     Ok(())
 }

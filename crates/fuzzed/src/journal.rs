@@ -127,7 +127,11 @@ fn damaged(input: &mut Bytes<'_>) {
     };
     let whole = written();
     assert!(found.len() <= whole.len(), "records that nobody wrote");
-    assert_eq!(found, whole[..found.len()], "other records than were written");
+    assert_eq!(
+        found,
+        whole[..found.len()],
+        "other records than were written"
+    );
     // What was opened once opens again with what was added.
     journal.append(b"one more").expect("there is room");
     journal.sync().expect("there is a disk");

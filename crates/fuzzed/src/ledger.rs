@@ -4,7 +4,11 @@ use crate::bytes::Bytes;
 
 // The model and the player belong to the tests of `polity-ledger`, which nobody can import.
 #[path = "../../ledger/tests/common/mod.rs"]
-#[allow(unreachable_pub, missing_docs, reason = "a part of the tests of another crate")]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a part of the tests of another crate"
+)]
 mod common;
 
 use common::play::{Step, Wish, compare};

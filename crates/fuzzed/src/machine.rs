@@ -17,7 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 // Both belong to the tests of `polity-consensus`, which nobody can import.
 #[path = "../../consensus/support/cluster.rs"]
-#[allow(unreachable_pub, clippy::redundant_pub_crate, reason = "support of another crate")]
+#[allow(
+    unreachable_pub,
+    clippy::redundant_pub_crate,
+    reason = "support of another crate"
+)]
 mod cluster;
 #[path = "../../consensus/tests/it/forge.rs"]
 #[allow(dead_code, reason = "a part is enough here")]
@@ -343,7 +347,10 @@ impl Scene {
                 };
                 let key = (index, record.height(), view, kind);
                 let before = self.words.insert(key, record.clone());
-                assert_eq!(before, None, "replica {index} says {kind} twice: {record:?}");
+                assert_eq!(
+                    before, None,
+                    "replica {index} says {kind} twice: {record:?}"
+                );
             }
             self.read[index] = node.journal.len();
             for (block, _) in &node.decided {

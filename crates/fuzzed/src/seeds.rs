@@ -16,7 +16,9 @@ const SEED_BYTES_MAX: usize = 6 * 1024;
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let seeds = match target {
         "decode" => decode(),
-        "canonical" => (0..24_u8).map(|n| vec![n * 9, n, n.wrapping_mul(5), n]).collect(),
+        "canonical" => (0..24_u8)
+            .map(|n| vec![n * 9, n, n.wrapping_mul(5), n])
+            .collect(),
         "verify" => verify(),
         "http" => http(),
         "files" => files(),
@@ -53,7 +55,11 @@ fn decode() -> Vec<Vec<u8>> {
             Record::Pooled(_) => {}
         }
     }
-    values.extend(judges().iter().flat_map(|judge| judge.texts.iter().take(3).cloned()));
+    values.extend(
+        judges()
+            .iter()
+            .flat_map(|judge| judge.texts.iter().take(3).cloned()),
+    );
     for decided in honest.decided.iter().take(2) {
         values.push(wire::encode(&decided.block.header));
         values.push(wire::encode(&decided.block));
@@ -132,14 +138,26 @@ fn files() -> Vec<Vec<u8>> {
     let mut texts = vec![(0, genesis_text(&honest.genesis))];
     let key = serde_json::to_string(&honest.members[0].key).expect("a key has a text");
     texts.push((3, key));
-    texts.push((2, "name = \"thor\"\ngenesis = \"../genesis.json\"\n".to_owned()));
+    texts.push((
+        2,
+        "name = \"thor\"\ngenesis = \"../genesis.json\"\n".to_owned(),
+    ));
     assert!(texts.iter().all(|(number, _)| *number < FILES.len()));
     let proof = |proof| polity::proof::ProofFile {
         proof,
         ends: honest.ends.iter().take(1).cloned().collect(),
     };
-    texts.push((1, proof(polity::proof::Proof::Account(honest.accounts[0].clone())).to_text()));
-    texts.push((1, proof(polity::proof::Proof::Transaction(honest.receipts[0].clone())).to_text()));
+    texts.push((
+        1,
+        proof(polity::proof::Proof::Account(honest.accounts[0].clone())).to_text(),
+    ));
+    texts.push((
+        1,
+        proof(polity::proof::Proof::Transaction(
+            honest.receipts[0].clone(),
+        ))
+        .to_text(),
+    ));
     let seeds = texts
         .into_iter()
         .map(|(number, text)| [&[number as u8], text.as_bytes()].concat());
@@ -154,14 +172,20 @@ fn programs(lengths: &[usize]) -> Vec<Vec<u8>> {
         (number >> 24) as u8
     };
     let lengths = lengths.iter();
-    lengths.map(|length| (0..*length).map(|_| next()).collect()).collect()
+    lengths
+        .map(|length| (0..*length).map(|_| next()).collect())
+        .collect()
 }
 
 fn machine() -> Vec<Vec<u8>> {
     let mut seeds = programs(&[60, 300, 900]);
     // Blocks after blocks, and then time that passes.
     seeds.push([0, 23].repeat(24));
-    seeds.push([[9, 0, 0], [9, 1, 0], [7, 7, 7], [0, 23, 7], [0, 23, 7]].concat().repeat(4));
+    seeds.push(
+        [[9, 0, 0], [9, 1, 0], [7, 7, 7], [0, 23, 7], [0, 23, 7]]
+            .concat()
+            .repeat(4),
+    );
     // The faulty member speaks between deliveries: votes, claims, NEW-VIEWs, proposals.
     for word in 12..16 {
         seeds.push([7, 0, 9, word, 0, 16, 1, 0, 7, 0, 5].repeat(12));

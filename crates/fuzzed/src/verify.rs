@@ -62,7 +62,11 @@ fn make(honest: &Honest) -> Vec<Judge> {
         judge("transaction", encoded(&honest.transactions), transaction),
         judge("inclusion proof", encoded(&tree().1), inclusion),
         judge("consistency proof", encoded(&tree().2), consistency),
-        judge("snapshot", vec![wire::encode(&honest.state.chunks)], snapshot),
+        judge(
+            "snapshot",
+            vec![wire::encode(&honest.state.chunks)],
+            snapshot,
+        ),
     ]
 }
 
@@ -245,7 +249,12 @@ fn account(honest: &Honest, text: &[u8]) -> bool {
     let holds = proof.verify(&chain, &honest.verifier).is_ok();
     if holds {
         is_final(honest, &proof.finality);
-        assert!(honest.accounts.iter().any(|known| known.state == proof.state));
+        assert!(
+            honest
+                .accounts
+                .iter()
+                .any(|known| known.state == proof.state)
+        );
     }
     holds
 }
@@ -272,7 +281,11 @@ fn receipt(honest: &Honest, text: &[u8]) -> bool {
     if holds {
         is_final(honest, &proof.finality);
         let known = honest.receipts.iter().map(|known| &known.receipt.receipt);
-        assert!(known.into_iter().any(|known| *known == proof.receipt.receipt));
+        assert!(
+            known
+                .into_iter()
+                .any(|known| *known == proof.receipt.receipt)
+        );
     }
     holds
 }
@@ -402,8 +415,8 @@ fn snapshot(honest: &Honest, text: &[u8]) -> bool {
     let chain = honest.chain(Height::ZERO).id();
     let seed = Seed::from_number(1);
     let genesis = &honest.genesis.ledger;
-    let mut restore = Restore::new(genesis, chain, state.height, state.root, seed)
-        .expect("the genesis is one");
+    let mut restore =
+        Restore::new(genesis, chain, state.height, state.root, seed).expect("the genesis is one");
     if chunks.iter().any(|chunk| restore.push(chunk).is_err()) {
         return false;
     }

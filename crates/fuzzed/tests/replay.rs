@@ -46,7 +46,10 @@ fn inputs_that_broke_something_once_do_so_no_more() {
 #[test]
 fn no_other_text_of_an_honest_value_is_accepted() {
     let tally = canonical::every_change();
-    println!("{} values, {} other texts, 0 accepted", tally.values, tally.texts);
+    println!(
+        "{} values, {} other texts, 0 accepted",
+        tally.values, tally.texts
+    );
     assert!(tally.values > 100 && tally.texts > 30_000, "{tally:?}");
 }
 
