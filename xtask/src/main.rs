@@ -11,6 +11,7 @@ mod build;
 mod check;
 mod claims;
 mod edges;
+mod fuzz;
 mod hygiene;
 mod msrv;
 mod mutants;
@@ -105,6 +106,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[CRATE..] [-- ARGUMENTS..]",
         help: "benchmarks of all crates or of the named ones",
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: fuzz::ARGUMENTS,
+        help: "fuzz targets for a minute each, with nightly; figures as a table",
+        run: fuzz::run,
     },
     Command {
         name: "sim",

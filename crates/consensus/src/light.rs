@@ -219,8 +219,7 @@ impl LightClient {
             return Err(LightError::FromTheFuture);
         }
         // No header names the table of its own epoch; every COMMIT in the certificate covers it.
-        let table = CommitteeTable::new(committee.iter().cloned())
-            .map_err(|_| LightError::OtherCommittee(header.height))?;
+        let table = ordered(committee, header.height)?;
         let there = self.chain.at(epoch, Arc::new(table));
         // The cheap question first: a stranger's certificate costs no signature check.
         let found = self.trusted_weight(&there, decided)?;
@@ -283,10 +282,20 @@ fn table(
     height: Height,
     digest: &Sha256Digest,
 ) -> Result<Arc<CommitteeTable>, LightError> {
-    let other = LightError::OtherCommittee(height);
-    let table = CommitteeTable::new(members.iter().cloned()).map_err(|_| other)?;
+    let table = ordered(members, height)?;
     if table.digest() == *digest {
         Ok(Arc::new(table))
+    } else {
+        Err(LightError::OtherCommittee(height))
+    }
+}
+
+/// The table of these members, if they stand in its order: one committee has one text.
+fn ordered(members: &[Member], height: Height) -> Result<CommitteeTable, LightError> {
+    let other = LightError::OtherCommittee(height);
+    let table = CommitteeTable::new(members.iter().cloned()).map_err(|_| other)?;
+    if table.rows() == members {
+        Ok(table)
     } else {
         Err(other)
     }

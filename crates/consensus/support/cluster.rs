@@ -45,6 +45,8 @@ pub(crate) struct Cluster<S, V> {
     pub(crate) config: Config,
     /// Frames sent so far.
     pub(crate) sent: u64,
+    /// Who was accused, by anybody.
+    pub(crate) reported: Vec<ReplicaId>,
     /// Whether messages travel as they are: the machine alone, without codec and journal.
     pub(crate) is_bare: bool,
     /// Transactions that leaders put into each block.
@@ -108,6 +110,7 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
             chain,
             config,
             sent: 0,
+            reported: Vec::new(),
             is_bare: false,
             transactions_per_block: 1,
             next_transaction: 0,
@@ -197,6 +200,11 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
         });
     }
 
+    /// Carries out what a replica asks for that was driven by hand.
+    pub(crate) fn follow(&mut self, index: usize, effects: Effects<Effect>) {
+        self.carry_out(index, effects);
+    }
+
     fn carry_out(&mut self, index: usize, effects: Effects<Effect>) {
         let mut queue: VecDeque<Effect> = effects.into_iter().collect();
         while let Some(effect) = queue.pop_front() {
@@ -284,7 +292,8 @@ impl<S: Signer, V: Verifier> Cluster<S, V> {
                     self.send(index, to, bytes);
                 }
             }
-            Effect::Report(_) | Effect::Halt(_) => {}
+            Effect::Report(evidence) => self.reported.push(evidence.accused(&self.chain)),
+            Effect::Halt(_) => {}
         }
         None
     }

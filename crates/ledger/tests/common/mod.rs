@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod model;
+pub mod play;
 
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{Checker, PublicKey, Signer, Verified};

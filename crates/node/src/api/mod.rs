@@ -50,7 +50,7 @@ mod transactions;
 
 pub use error::ApiError;
 pub use server::serve;
-pub use transactions::{BINARY_LIST, BINARY_ONE, LIST_MAX};
+pub use transactions::{BINARY_LIST, BINARY_ONE, LIST_MAX, read_submission};
 
 use crate::admission::Admission;
 use crate::archive::Blocks;

@@ -129,6 +129,16 @@ fn show(id: TransactionId, submitted: &Submitted) -> SubmitResult {
     }
 }
 
+/// The encoded transactions in the body of a submission, in any of its three forms. Whether they are
+/// transactions, only the JSON forms say.
+///
+/// # Errors
+///
+/// If the body is not what the content type says.
+pub fn read_submission(content_type: &str, body: &[u8]) -> Result<Vec<Vec<u8>>, ApiError> {
+    parse(content_type, body).map(|submission| submission.transactions)
+}
+
 /// Reads the three forms of a submission.
 fn parse(content_type: &str, body: &[u8]) -> Result<Submission, ApiError> {
     let media = content_type.split(';').next().unwrap_or("").trim();

@@ -546,6 +546,26 @@ fn checker() -> Checker<StubVerifier> {
     Checker::new(StubVerifier, 0)
 }
 
+/// FB-18: a committee has one text. Found by the fuzz target `verify`: rows in another order were taken,
+/// and then stood in journals and proofs as somebody else had put them.
+#[test]
+fn fb_18_members_in_another_order_are_no_committee() {
+    let story = eventful();
+    let mut next = members_of(&story, 1);
+    next.reverse();
+    let last = header_at(&story, EPOCH);
+    let end = EpochEnd { last, next };
+    let found = light(&story).advance(&end, &mut checker());
+    assert!(matches!(found, Err(LightError::OtherCommittee(_))));
+    let mut later = members_of(&story, 2);
+    later.swap(0, 1);
+    let there = header_at(&story, 2 * EPOCH + 1);
+    let now = there.header.timestamp;
+    let rules = SkipRules::default();
+    let found = light(&story).skip(now, rules, &there, &later, &mut checker());
+    assert!(matches!(found, Err(LightError::OtherCommittee(_))));
+}
+
 #[test]
 fn fb_18_a_light_client_walks_from_epoch_to_epoch() {
     let story = eventful();

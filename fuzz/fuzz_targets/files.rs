@@ -1,0 +1,2 @@
+#![no_main]
+polity_fuzz::shim!("files");
