@@ -4,6 +4,7 @@
 //! `fuzz/corpus`, which stays on the machine; it starts from `fuzz/seeds` and `fuzz/crashers`, which are
 //! committed. An input that breaks a property is in `fuzz/artifacts`.
 
+use crate::tools::{self, FUZZ};
 use crate::workspace::{Failure, read, root};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -11,9 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) const ARGUMENTS: &str = "[--seconds N] [TARGET..] | --list";
-
-/// The version that is installed where none is.
-const CARGO_FUZZ: &str = "0.13.2";
 
 /// How long each target runs, in seconds, unless the call says otherwise.
 const SECONDS: u32 = 60;
@@ -68,7 +66,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 }
 
 /// Every target for a minute, for a check that may take that long.
-#[allow(dead_code, reason = "the quick check has no time for it")]
 pub(crate) fn smoke() -> Result<String, Failure> {
     let names = targets()?;
     fuzz(&names, SECONDS)?;
@@ -76,13 +73,14 @@ pub(crate) fn smoke() -> Result<String, Failure> {
 }
 
 fn fuzz(names: &[String], seconds: u32) -> Result<(), Failure> {
-    install()?;
+    tools::install(&[&FUZZ])?;
+    let program = tools::program(&FUZZ)?;
     println!(
         "{:<10} {:>12} {:>9} {:>9} {:>7}",
         "target", "executions", "per s", "coverage", "corpus"
     );
     for name in names {
-        let run = fuzz_one(name, seconds)?;
+        let run = fuzz_one(&program, name, seconds)?;
         println!(
             "{name:<10} {:>12} {:>9} {:>9} {:>7}",
             run.executions,
@@ -110,43 +108,25 @@ fn targets() -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// A cargo in the fuzz workspace, with the toolchain that is named there: the variables of the cargo that
-/// runs this task would choose another one.
-fn cargo() -> Command {
-    let mut command = Command::new("cargo");
-    command.current_dir(root().join("fuzz"));
+/// The fuzzer in the fuzz workspace, with the toolchain that is named there: the variables of the cargo
+/// that runs this task would choose another one.
+fn fuzzer(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("fuzz").current_dir(root().join("fuzz"));
     for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTC", "RUSTDOC"] {
         command.env_remove(variable);
     }
     command
 }
 
-fn install() -> Result<(), Failure> {
-    let found = cargo().args(["fuzz", "--version"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    println!("installing cargo-fuzz {CARGO_FUZZ}");
-    let call = ["install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked"];
-    let status = cargo().args(call).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Wrong(format!(
-            "`cargo {}` failed: {status}",
-            call.join(" ")
-        ))),
-        Err(error) => Err(Failure::Wrong(format!("cannot start cargo: {error}"))),
-    }
-}
-
-fn fuzz_one(name: &str, seconds: u32) -> Result<Run, Failure> {
+fn fuzz_one(program: &Path, name: &str, seconds: u32) -> Result<Run, Failure> {
     let wrong = |error: std::io::Error| Failure::Wrong(format!("{name}: {error}"));
     let folder = root().join("fuzz");
     let corpus = folder.join("corpus").join(name);
     fs::create_dir_all(&corpus).map_err(wrong)?;
     let before = artifacts(&folder, name);
-    let mut command = cargo();
-    command.args(["fuzz", "run", name]);
+    let mut command = fuzzer(program);
+    command.args(["run", name]);
     command.arg(&corpus);
     for committed in ["seeds", "crashers"] {
         let committed = folder.join(committed).join(name);
@@ -184,9 +164,10 @@ fn fuzz_one(name: &str, seconds: u32) -> Result<Run, Failure> {
     let found = after.into_iter().find(|path| !before.contains(path));
     Err(Failure::Wrong(match found {
         Some(path) => format!(
-            "{last}\n{name} broke its property: {}\nreplay it: cd fuzz && cargo fuzz run {name} {0}\n\
+            "{last}\n{name} broke its property: {}\nreplay it: cd fuzz && {} fuzz run {name} {0}\n\
              then mend it, and keep the input under fuzz/crashers/{name}",
-            path.display()
+            path.display(),
+            program.display()
         ),
         None => format!("{last}\n{name} failed: {status}"),
     }))

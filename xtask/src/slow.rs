@@ -2,9 +2,9 @@
 //! and tools.
 
 use crate::check::{Finding, Mode, Step, dependencies};
-use crate::tools::{self, DENY, HACK, SEMVER_CHECKS};
+use crate::tools::{self, DENY, FUZZ, HACK, SEMVER_CHECKS};
 use crate::workspace::{Failure, Package, cargo_of, git, has_toolchain, packages, root, target};
-use crate::{api, msrv, release, words};
+use crate::{api, fuzz, msrv, release, words};
 use std::fs;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "tools",
         run: |_| {
-            let built = tools::install(&[&DENY, &HACK])?;
+            let built = tools::install(&[&DENY, &FUZZ, &HACK])?;
             Ok(Finding::Passed(format!("{built} built")))
         },
     },
@@ -54,7 +54,10 @@ pub(crate) const STEPS: &[Step] = &[
         name: "semver",
         run: semver,
     },
-    // The smoke of the fuzz targets, 60 s for each, stands here: `fuzz::smoke`.
+    Step {
+        name: "fuzz",
+        run: |_| fuzz::smoke().map(Finding::Passed),
+    },
     Step {
         name: "release",
         run: |_| release::rehearse().map(Finding::Passed),

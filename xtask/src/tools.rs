@@ -1,4 +1,4 @@
-//! Programs that `cargo xtask check --slow` needs and Rust does not bring along.
+//! Programs that `cargo xtask check --slow` and `fuzz` need and Rust does not bring along.
 //!
 //! They are built from crates.io into `tools` under the target folder, each in the version that this
 //! table pins. So a fresh clone gets what it needs, everybody gets the same, and nothing outside the
@@ -6,7 +6,7 @@
 
 use crate::workspace::{Call, Failure, cargo, target};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A subcommand of cargo.
 pub(crate) struct Tool {
@@ -20,6 +20,12 @@ pub(crate) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
     why: "licences, sources, duplicates and advisories of what is linked",
+};
+
+pub(crate) const FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    why: "builds targets for libFuzzer and runs them",
 };
 
 pub(crate) const HACK: Tool = Tool {
@@ -51,7 +57,7 @@ pub(crate) fn call(tool: &Tool) -> Result<Option<Call>, Failure> {
     if !is_installed(tool)? {
         return Ok(None);
     }
-    let program = folder()?.join("bin").join(tool.name);
+    let program = program(tool)?;
     // Cargo names the subcommand first when it calls one, and so do we.
     let subcommand = tool.name.trim_start_matches("cargo-");
     Ok(Some(
@@ -68,6 +74,11 @@ pub(crate) fn ready(tool: &Tool) -> Result<Call, Failure> {
             "{name} was built and is not found; remove target/tools and try again"
         ))
     })
+}
+
+/// Where a tool stands once it is installed.
+pub(crate) fn program(tool: &Tool) -> Result<PathBuf, Failure> {
+    Ok(folder()?.join("bin").join(tool.name))
 }
 
 fn build(tool: &Tool) -> Result<(), Failure> {
@@ -95,10 +106,10 @@ fn folder() -> Result<PathBuf, Failure> {
 }
 
 fn is_installed(tool: &Tool) -> Result<bool, Failure> {
-    let folder = folder()?;
-    let record = fs::read_to_string(folder.join(".crates.toml")).unwrap_or_default();
-    let is_there = |program: PathBuf| program.is_file() || program.with_extension("exe").is_file();
-    Ok(is_recorded(&record, tool) && is_there(Path::new(&folder).join("bin").join(tool.name)))
+    let record = fs::read_to_string(folder()?.join(".crates.toml")).unwrap_or_default();
+    let program = program(tool)?;
+    let is_there = program.is_file() || program.with_extension("exe").is_file();
+    Ok(is_recorded(&record, tool) && is_there)
 }
 
 /// Whether the file in which cargo notes what it installed names the tool in its version.
