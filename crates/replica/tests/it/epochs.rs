@@ -546,8 +546,8 @@ fn checker() -> Checker<StubVerifier> {
     Checker::new(StubVerifier, 0)
 }
 
-/// FB-18: a committee has one text. Found by the fuzz target `verify`: rows in another order were taken,
-/// and then stood in journals and proofs as somebody else had put them.
+/// FB-18: a committee has one text. Rows in another order were taken once, and then stood in journals and
+/// proofs as somebody else had put them.
 #[test]
 fn fb_18_members_in_another_order_are_no_committee() {
     let story = eventful();
