@@ -1,6 +1,7 @@
 //! `node.toml`: what one node does that its federation need not agree on.
 
 use crate::journal::RECORD_BYTES_MAX;
+use crate::signing::Provider;
 use crate::transport::{self, Lane};
 use polity_consensus::fbpbft;
 use polity_replica::{Genesis, PoolConfig};
@@ -42,6 +43,9 @@ pub struct NodeConfig {
     /// Signatures of transactions.
     #[serde(default)]
     pub verification: Verification,
+    /// The library of signatures.
+    #[serde(default)]
+    pub crypto: Crypto,
 }
 
 /// Where members listen, by name.
@@ -164,6 +168,14 @@ impl Default for Pool {
 pub struct Verification {
     /// Threads that verify signatures of transactions; 0 takes one for each core, four at most.
     pub threads: usize,
+}
+
+/// `[crypto]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Crypto {
+    /// The library that signs and verifies (CR-8).
+    pub provider: Provider,
 }
 
 /// Why a node cannot run with this configuration.
@@ -295,7 +307,11 @@ impl NodeConfig {
              \n\
              [verification]\n\
              # Threads that verify signatures of transactions; 0 takes one for each core, four at most.\n\
-             threads = {threads}\n",
+             threads = {threads}\n\
+             \n\
+             [crypto]\n\
+             # The library that signs and verifies: \"rust\" or \"aws-lc\". Both give the same answers.\n\
+             provider = \"{provider}\"\n",
             name = toml_key(&self.name),
             listen = self.network.listen,
             api = self.api.listen,
@@ -312,6 +328,7 @@ impl NodeConfig {
             pool_account = self.pool.per_account_max,
             gather = self.pool.gather_ms,
             threads = self.verification.threads,
+            provider = self.crypto.provider.name(),
         )
     }
 

@@ -15,7 +15,7 @@ use crate::config::{self, ConfigError, NodeConfig};
 use crate::journal::{Journal, JournalError};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
-use polity_crypto::ed25519::Ed25519Verifier;
+use crate::signing::NodeVerifier;
 use polity_ledger::{
     Address, AddressError, Authority, GenesisAccount, GenesisPlatform, Parameters, PlatformName,
 };
@@ -308,7 +308,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
             accounts,
         },
     };
-    genesis.validate(Purpose::Production, &Ed25519Verifier::default())?;
+    genesis.validate(Purpose::Production, &NodeVerifier::default())?;
 
     let text = genesis_text(&genesis);
     write(&directory.join(GENESIS_FILE), text.as_bytes())?;
@@ -359,6 +359,7 @@ fn node_config(plan: &Plan, index: usize) -> NodeConfig {
         consensus: plan.consensus.clone(),
         pool: config::Pool::default(),
         verification: config::Verification::default(),
+        crypto: config::Crypto::default(),
     }
 }
 
@@ -445,7 +446,7 @@ pub fn load_genesis(path: &Path) -> Result<Genesis, FederationError> {
         path: path.display().to_string(),
         source,
     })?;
-    genesis.validate(Purpose::Production, &Ed25519Verifier::default())?;
+    genesis.validate(Purpose::Production, &NodeVerifier::default())?;
     Ok(genesis)
 }
 

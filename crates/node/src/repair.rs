@@ -231,7 +231,7 @@ impl Repair {
         }
         let (transport, events) = Transport::start(transport::Config {
             own: *own,
-            seed: key.seed(),
+            seed: key.link_seed(),
             chain: chain.id(),
             members,
             listen: config.network.listen,
