@@ -1,9 +1,10 @@
 //! `node.toml`: what one node does that its federation need not agree on.
 
 use crate::journal::RECORD_BYTES_MAX;
-use crate::signing::Provider;
+use crate::signing::{NodeVerifier, Provider};
 use crate::transport::{self, Lane};
 use polity_consensus::fbpbft;
+use polity_crypto::{PublicKey, Suite, Verifier as _};
 use polity_replica::{Genesis, PoolConfig};
 use polity_types::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub struct NodeConfig {
 /// Where members listen, by name.
 pub type Peers = BTreeMap<String, SocketAddr>;
 
+/// Keys of links, by name.
+pub type LinkKeys = BTreeMap<String, PublicKey>;
+
 /// `[network]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +64,10 @@ pub struct Network {
     /// Where the other members listen, by name.
     #[serde(default)]
     pub peers: Peers,
+    /// With which Ed25519 key other members prove their links, by name, if the key of their votes is of
+    /// another suite: its halves are used for nothing else (CR-5).
+    #[serde(default)]
+    pub link_keys: LinkKeys,
 }
 
 /// `[api]`
@@ -250,6 +258,16 @@ impl NodeConfig {
         for (name, address) in &self.network.peers {
             peers += &format!("{} = \"{address}\"\n", toml_key(name));
         }
+        let mut link_keys = String::new();
+        if !self.network.link_keys.is_empty() {
+            link_keys += "\n\
+                # The Ed25519 key with which a member proves its links, by name, where its votes have a key\n\
+                # of another suite. This table is read again together with the addresses.\n\
+                [network.link_keys]\n";
+        }
+        for (name, key) in &self.network.link_keys {
+            link_keys += &format!("{} = \"{key}\"\n", toml_key(name));
+        }
         format!(
             "# Configuration of one Polity node.\n\
              \n\
@@ -266,6 +284,7 @@ impl NodeConfig {
              # changes and when an epoch begins.\n\
              [network.peers]\n\
              {peers}\
+             {link_keys}\
              \n\
              [api]\n\
              # TCP address of the HTTP interface. It has no passwords: keep it on loopback, or put a\n\
@@ -400,6 +419,19 @@ impl NodeConfig {
             }
             if !(1..=64).contains(&name.len()) {
                 return Err(bad(&field, "is no name of a member; remove the line"));
+            }
+        }
+        let mut seen = BTreeMap::new();
+        for (name, key) in &self.network.link_keys {
+            let field = format!("network.link_keys.{name}");
+            if key.suite() != Suite::Ed25519 || NodeVerifier::default().check_key(key).is_err() {
+                return Err(bad(
+                    &field,
+                    "must be an Ed25519 key, which `polity rejoin` and `polity init` say",
+                ));
+            }
+            if let Some(other) = seen.insert(key, name) {
+                return Err(bad(&field, format!("is the key of {other} as well")));
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 /// What stands between the suite and the digits.
 const MARK: &str = "-secret:";
 
-/// Largest key file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 4_096;
+/// Largest key file that is read, in bytes: the longest public key stands in a comment, in digits.
+const FILE_BYTES_MAX: u64 = 16_384;
 
 /// Why a key cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -270,8 +270,7 @@ async fn start(
             number: member.id,
         });
     }
-    let peers = config.network.peers.clone();
-    let members = roster::members(own, key.public_key(), replica, &peers);
+    let members = roster::members(own, key.public_key(), replica, &config.network);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
     let Linked {
         transport,
@@ -317,7 +316,7 @@ async fn start(
         own,
         key.public_key().clone(),
         lock.path().join(config::FILE_NAME),
-        peers,
+        config.network.clone(),
         InStep {
             transport: Arc::clone(&transport),
             links: Arc::clone(&links),

@@ -16,7 +16,7 @@ use polity_crypto::hybrid::{COMPOSITE_PREFIX, HybridSigner};
 use polity_crypto::ml_dsa::MlDsaSigner;
 use polity_crypto::{
     KeyError, PARSED_KEYS_MAX, Preimage, PublicKey, PublicVerifier, Refusal, Signature, Signer,
-    Suite, Verifier,
+    Suite, Tier, Verifier,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,10 +44,51 @@ impl Provider {
     }
 }
 
+/// Reads a provider from a command line.
+///
+/// # Errors
+///
+/// A sentence that says which ones there are.
+pub fn parse_provider(text: &str) -> Result<Provider, String> {
+    [Provider::Rust, Provider::AwsLc]
+        .into_iter()
+        .find(|provider| provider.name() == text)
+        .ok_or_else(|| "the providers are rust and aws-lc".to_owned())
+}
+
 /// A suite with which a node does not sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no node signs with {}: whoever can verify it could have made it; use ed25519 or hybrid", .0.name())]
 pub struct SuiteError(pub Suite);
+
+/// The suite of new keys that reach a tier.
+///
+/// # Errors
+///
+/// If signatures of the tier convince nobody.
+pub fn suite_of(tier: Tier) -> Result<Suite, SuiteError> {
+    match tier {
+        Tier::Stub => Err(SuiteError(Suite::Stub)),
+        Tier::Hmac => Err(SuiteError(Suite::Hmac)),
+        Tier::Ed25519 => Ok(Suite::Ed25519),
+        Tier::Hybrid => Ok(Suite::Hybrid),
+    }
+}
+
+/// Reads the tier of a federation's keys from a command line.
+///
+/// # Errors
+///
+/// A sentence that says why the tier is none for keys, or which ones there are.
+pub fn parse_tier(text: &str) -> Result<Tier, String> {
+    match text {
+        "ed25519" => Ok(Tier::Ed25519),
+        "hybrid" => Ok(Tier::Hybrid),
+        "hmac" => Err("a pairwise authenticator convinces nobody but its receiver, who could have made it, so no federation votes or pays with it; take ed25519 or hybrid".to_owned()),
+        "stub" => Err("anybody can make the checksums of this tier, so it is for `polity sim` alone; take ed25519 or hybrid".to_owned()),
+        _ => Err("the tiers are ed25519 and hybrid".to_owned()),
+    }
+}
 
 /// Signs with a key of any suite that convinces strangers.
 #[derive(Clone)]
