@@ -1,24 +1,23 @@
 //! Secret keys in files.
 //!
-//! A key file is one line, `ed25519-secret:` and 64 hexadecimal digits, beside comments that start
-//! with `#`. It is created for its own user alone, and a file that others can read is refused: a
+//! A key file is one line, `ed25519-secret:` or another suite's name and 64 hexadecimal digits, beside
+//! comments that start with `#`. It is created for its own user alone, and a file that others can read is refused: a
 //! secret that somebody else may have copied is none.
 
 use crate::lock::private;
-use polity_crypto::PublicKey;
-use polity_crypto::Signer as _;
-use polity_crypto::ed25519::Ed25519Signer;
+use crate::signing::{NodeSigner, Provider, SuiteError};
+use polity_crypto::{Preimage, PublicKey, Signer as _, Suite, bare, domain};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What the line of a key starts with.
-const PREFIX: &str = "ed25519-secret:";
+/// What stands between the suite and the digits.
+const MARK: &str = "-secret:";
 
-/// Largest key file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 4_096;
+/// Largest key file that is read, in bytes: the longest public key stands in a comment, in digits.
+const FILE_BYTES_MAX: u64 = 16_384;
 
 /// Why a key cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +37,14 @@ pub enum KeyFileError {
     )]
     Permissions(PathBuf),
     /// It holds something else.
-    #[error("{} holds no key: one line `ed25519-secret:` with 64 lower-case hexadecimal digits is wanted", .0.display())]
+    #[error("{} holds no key: one line `ed25519-secret:` (or `hybrid-secret:`) with 64 lower-case hexadecimal digits is wanted", .0.display())]
     Format(PathBuf),
     /// The system has no randomness.
     #[error("the system gives no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
+    /// No key of this suite signs for a node.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
 }
 
 impl KeyFileError {
@@ -51,30 +53,39 @@ impl KeyFileError {
         match self {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             Self::Format(_) => true,
-            Self::Permissions(_) | Self::Randomness(_) => false,
+            Self::Permissions(_) | Self::Randomness(_) | Self::Suite(_) => false,
         }
     }
 }
 
-/// A secret Ed25519 key. Its bytes are wiped when it is dropped.
+/// A secret key of a suite that convinces strangers. Its bytes are wiped when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey {
     seed: Zeroizing<[u8; 32]>,
-    signer: Ed25519Signer,
+    signer: NodeSigner,
 }
 
 impl SecretKey {
-    /// A new key from the randomness of the operating system.
+    /// A new Ed25519 key from the randomness of the operating system.
     pub fn generate() -> Result<Self, KeyFileError> {
+        Self::generate_of(Suite::Ed25519)
+    }
+
+    /// A new key of this suite from the randomness of the operating system.
+    pub fn generate_of(suite: Suite) -> Result<Self, KeyFileError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(KeyFileError::Randomness)?;
-        Ok(Self::from_seed(seed))
+        Ok(Self::from_seed(suite, seed)?)
     }
 
     /// The key of a seed.
-    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
-        let signer = Ed25519Signer::from_seed(&seed);
-        Self { seed, signer }
+    ///
+    /// # Errors
+    ///
+    /// If signatures of the suite convince nobody.
+    pub fn from_seed(suite: Suite, seed: Zeroizing<[u8; 32]>) -> Result<Self, SuiteError> {
+        let signer = NodeSigner::from_seed(suite, &seed, Provider::Rust)?;
+        Ok(Self { seed, signer })
     }
 
     /// Reads a key file.
@@ -96,15 +107,19 @@ impl SecretKey {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let format = || KeyFileError::Format(path.to_owned());
-        let digits = lines
+        let (suite, digits) = lines
             .next()
-            .and_then(|line| line.strip_prefix(PREFIX))
+            .and_then(|line| line.split_once(MARK))
+            .ok_or_else(format)?;
+        let suite = Suite::ALL
+            .into_iter()
+            .find(|known| known.name() == suite)
             .ok_or_else(format)?;
         if lines.next().is_some() {
             return Err(format());
         }
         let seed = polity_types::decode_hex(digits).map_err(|_| format())?;
-        Ok(Self::from_seed(Zeroizing::new(seed)))
+        Self::from_seed(suite, Zeroizing::new(seed)).map_err(|_| format())
     }
 
     /// Writes a key file that does not exist yet, readable for its own user alone. `purpose` becomes
@@ -122,8 +137,9 @@ impl SecretKey {
         // Writing into a string does not fail.
         let _ = polity_types::write_hex(&self.seed[..], &mut *digits);
         let text = Zeroizing::new(format!(
-            "# Secret key of {purpose}. Whoever reads it can sign in its name.\n# Public key: {}\n{PREFIX}{}\n",
+            "# Secret key of {purpose}. Whoever reads it can sign in its name.\n# Public key: {}\n{}{MARK}{}\n",
             self.public_key(),
+            self.suite().name(),
             *digits
         ));
         file.write_all(text.as_bytes()).map_err(io)?;
@@ -136,13 +152,37 @@ impl SecretKey {
     }
 
     /// Signs with the key.
-    pub fn signer(&self) -> &Ed25519Signer {
+    pub fn signer(&self) -> &NodeSigner {
         &self.signer
     }
 
-    /// The seed, for the handshake of links.
-    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        self.seed.clone()
+    /// Signs with the key by the arithmetic of this library.
+    pub fn signer_by(&self, provider: Provider) -> NodeSigner {
+        NodeSigner::from_seed(self.suite(), &self.seed, provider)
+            .unwrap_or_else(|_| self.signer.clone())
+    }
+
+    /// The suite of the key.
+    pub fn suite(&self) -> Suite {
+        self.public_key().suite()
+    }
+
+    /// The seed of the Ed25519 key with which links are proved: that of the key itself, if it is one.
+    /// Halves of a hybrid are used for nothing else (CR-5), so its links have a key of their own.
+    pub fn link_seed(&self) -> Zeroizing<[u8; 32]> {
+        match self.suite() {
+            Suite::Ed25519 => self.seed.clone(),
+            _ => {
+                let label = Preimage::new(domain::LINK_KEY);
+                Zeroizing::new(bare::hmac_sha256(&self.seed[..], label.as_slice()))
+            }
+        }
+    }
+
+    /// The public half of the key with which links are proved.
+    pub fn link_key(&self) -> PublicKey {
+        let signer = polity_crypto::ed25519::Ed25519Signer::from_seed(&self.link_seed());
+        signer.public_key().clone()
     }
 }
 
@@ -170,14 +210,22 @@ mod tests {
     use crate::scratch::Scratch;
     use rstest::rstest;
 
-    #[test]
-    fn a_key_survives_its_file_and_is_never_overwritten() {
+    #[rstest]
+    fn a_key_survives_its_file_and_is_never_overwritten(
+        #[values(Suite::Ed25519, Suite::MlDsa65, Suite::Hybrid, Suite::MlDsa87)] suite: Suite,
+    ) {
         let directory = Scratch::new();
         let path = directory.path().join("key");
-        let key = SecretKey::generate().unwrap();
+        let key = SecretKey::generate_of(suite).unwrap();
         key.store(&path, "a test").unwrap();
         let loaded = SecretKey::load(&path).unwrap();
         assert_eq!(loaded.public_key(), key.public_key());
+        assert_eq!(loaded.suite(), suite);
+        assert_eq!(loaded.link_key(), key.link_key());
+        assert_eq!(
+            loaded.link_key() == *loaded.public_key(),
+            suite == Suite::Ed25519
+        );
         assert!(matches!(
             key.store(&path, "a test"),
             Err(KeyFileError::Io { .. })
@@ -208,6 +256,8 @@ mod tests {
     #[case::comment_only("# nothing\n")]
     #[case::no_prefix("00")]
     #[case::short("ed25519-secret:00\n")]
+    #[case::stub("stub-secret:0000000000000000000000000000000000000000000000000000000000000001\n")]
+    #[case::link("hmac-secret:0000000000000000000000000000000000000000000000000000000000000001\n")]
     #[case::upper_case(
         "ed25519-secret:AA00000000000000000000000000000000000000000000000000000000000000\n"
     )]

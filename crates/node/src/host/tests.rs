@@ -97,7 +97,7 @@ impl Story {
             Purpose::Production,
             Config::default(),
             self.keys[index].signer().clone(),
-            Ed25519Verifier::default(),
+            NodeVerifier::default(),
             Seed::from_number(7),
         )
         .unwrap()
@@ -134,7 +134,7 @@ impl Story {
 
     fn verify(&self, bytes: &[u8]) -> Verified {
         let chain = self.founded.genesis.chain().unwrap().id();
-        let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+        let mut checker = Checker::new(NodeVerifier::default(), 0);
         let floor = polity_crypto::Tier::Ed25519;
         admit(bytes, chain, floor, &mut checker).unwrap()
     }
@@ -366,7 +366,7 @@ impl Story {
             config: Config::default(),
             own: OWN,
             signers: vec![self.keys[0].signer().clone()],
-            verifier: Ed25519Verifier::default(),
+            verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(seed),
         }
     }

@@ -126,7 +126,7 @@ fn what_was_said_before_a_crash_survives_it() {
             config: Config::default(),
             own: OWN,
             signers: vec![story.keys[0].signer().clone()],
-            verifier: Ed25519Verifier::default(),
+            verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(8),
         };
         let recovered = recover(survived, &index, basis)

@@ -13,7 +13,7 @@ fn a_lost_journal_is_no_fresh_start() {
         config: Config::default(),
         own: OWN,
         signers: vec![story.keys[0].signer().clone()],
-        verifier: Ed25519Verifier::default(),
+        verifier: NodeVerifier::default(),
         index_seed: Seed::from_number(8),
     };
     let result = recover(MemoryFile::default(), &index, basis);
@@ -45,7 +45,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     let mut restorer = Restorer::new(
         &story.founded.genesis,
         Purpose::Production,
-        Ed25519Verifier::default(),
+        NodeVerifier::default(),
         Seed::from_number(1),
     )
     .unwrap();
@@ -117,7 +117,7 @@ fn fb_18_ends_of_epochs_are_made_again_from_the_journal() {
         assert_eq!(index.epoch_ends(Epoch::ZERO, 100).unwrap(), expected);
     }
     let mut light = LightClient::from_genesis(&chain, story.founded.genesis.start);
-    let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+    let mut checker = Checker::new(NodeVerifier::default(), 0);
     for (_, bytes) in &expected {
         let end = wire::decode(bytes, 1 << 20).unwrap();
         light.advance(&end, &mut checker).unwrap();
