@@ -214,7 +214,7 @@ pub(crate) mod tests {
             &founded.genesis,
             Purpose::Production,
             Config::default(),
-            key.signer().clone(),
+            key.ed25519().unwrap().clone(),
             verifier,
             Seed::from_number(7),
         )

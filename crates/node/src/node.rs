@@ -47,6 +47,11 @@ pub enum NodeError {
     /// The key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// Members link and vote with Ed25519.
+    #[error(
+        "`{KEY_FILE}` is a key of suite {0}, and members vote with ed25519 here; make one with `polity keys new --suite ed25519`"
+    )]
+    Suite(&'static str),
     /// The key is another one than the genesis says.
     #[error(
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
@@ -152,6 +157,9 @@ impl Prepared {
         let lock = DirectoryLock::acquire(directory)?;
         let own = config.check(&genesis)?;
         let key = SecretKey::load(&directory.join(KEY_FILE))?;
+        if key.ed25519().is_none() {
+            return Err(NodeError::Suite(key.public_key().suite().name()));
+        }
         // Who says its number may have a key that only the chain knows, or nobody yet.
         let founder = genesis.members.iter().find(|member| member.id == own);
         let is_other = founder.is_none_or(|member| member.key != *key.public_key());
@@ -449,7 +457,7 @@ pub(crate) fn basis(home: Home<'_>) -> Result<Basis<'_>, RecoverError> {
         genesis: home.genesis,
         config: home.config.replica_config(),
         own: home.own,
-        signers: vec![home.key.signer().clone()],
+        signers: home.key.ed25519().cloned().into_iter().collect(),
         verifier: verifier(home.genesis),
         index_seed: Seed::new(seed),
     })

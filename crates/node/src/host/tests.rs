@@ -96,7 +96,7 @@ impl Story {
             &self.founded.genesis,
             Purpose::Production,
             Config::default(),
-            self.keys[index].signer().clone(),
+            self.keys[index].ed25519().unwrap().clone(),
             Ed25519Verifier::default(),
             Seed::from_number(7),
         )
@@ -365,7 +365,7 @@ impl Story {
             genesis: &self.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signers: vec![self.keys[0].signer().clone()],
+            signers: vec![self.keys[0].ed25519().unwrap().clone()],
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(seed),
         }

@@ -125,7 +125,7 @@ fn what_was_said_before_a_crash_survives_it() {
             genesis: &story.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signers: vec![story.keys[0].signer().clone()],
+            signers: vec![story.keys[0].ed25519().unwrap().clone()],
             verifier: Ed25519Verifier::default(),
             index_seed: Seed::from_number(8),
         };

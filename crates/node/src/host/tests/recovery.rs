@@ -12,7 +12,7 @@ fn a_lost_journal_is_no_fresh_start() {
         genesis: &story.founded.genesis,
         config: Config::default(),
         own: OWN,
-        signers: vec![story.keys[0].signer().clone()],
+        signers: vec![story.keys[0].ed25519().unwrap().clone()],
         verifier: Ed25519Verifier::default(),
         index_seed: Seed::from_number(8),
     };
@@ -57,7 +57,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     })
     .unwrap();
     let again = restorer
-        .finish(Config::default(), story.keys[0].signer().clone())
+        .finish(Config::default(), story.keys[0].ed25519().unwrap().clone())
         .unwrap();
     assert_eq!(again.tip(), lived.host.replica().tip());
 }
@@ -218,7 +218,7 @@ fn fb_15_the_journal_of_another_member_is_refused() {
     let file = lived.file.after_crash(Loss::Nothing);
     let mut basis = story.basis(9);
     basis.own = ReplicaId::new(1);
-    basis.signers = vec![story.keys[1].signer().clone()];
+    basis.signers = vec![story.keys[1].ed25519().unwrap().clone()];
     let scratch = Scratch::new();
     let chain = story.founded.genesis.chain().unwrap().id();
     let index = Store::open(&scratch.path().join("index"), chain).unwrap();

@@ -1,0 +1,302 @@
+//! Secret keys: in files, sealed with a passphrase if the operator wants it, or in a token (CR-5).
+//!
+//! * [`SecretKey`]: a key in memory, and how it is read and written.
+//! * [`Cost`], [`Passphrase`], [`PassphraseSource`]: what seals a file.
+//! * [`records`]: key records beside the keys, which say from when to when a key may sign (CR-7).
+//!
+//! A key file is for its own user alone, and one that others can read is refused: a secret that
+//! somebody else may have copied is none. It is written in full or not at all, and never in place of
+//! another one. What is in it stands in `format.rs` and `docs/KEYS.md`.
+//!
+//! # Invariants
+//!
+//! 1. No `Debug`, error or log line shows a seed, a passphrase or a PIN.
+//! 2. Seeds and passphrases are wiped when their holder is dropped.
+
+mod format;
+mod passphrase;
+mod place;
+pub mod records;
+#[cfg(test)]
+mod tests;
+
+pub use format::{Cost, SUITES};
+pub use passphrase::{
+    PASSPHRASE_BYTES_MAX, PASSPHRASE_FILE_VARIABLE, Passphrase, PassphraseSource,
+};
+
+pub use place::{former_path, take_place};
+
+use format::{Content, Refused, Sealed};
+use polity_crypto::ed25519::Ed25519Signer;
+use polity_crypto::hybrid::HybridSigner;
+use polity_crypto::ml_dsa::MlDsaSigner;
+use polity_crypto::{Preimage, PublicKey, Signature, Signer, Suite};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Why a key cannot be read or written. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The system refuses.
+    #[error("cannot use the key file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is a file already.
+    #[error("{} exists already and is not overwritten; choose another name, or move it away", .0.display())]
+    Exists(PathBuf),
+    /// Others may read it.
+    #[error(
+        "the key file {} can be read by others; run `chmod 600` on it, or make a new key if somebody may have read it",
+        .0.display()
+    )]
+    Permissions(PathBuf),
+    /// It holds something else.
+    #[error("{} holds no key: one line `ed25519-secret:` with 64 lower-case hexadecimal digits is wanted, or a sealed key; docs/KEYS.md has the format. If it was damaged, put back a copy", .0.display())]
+    Format(PathBuf),
+    /// Its costs are out of bounds.
+    #[error("the key file {} asks for an argon2id of absurd cost; it was changed, so put back a copy", .0.display())]
+    Cost(PathBuf),
+    /// The passphrase is another one, or the file was changed.
+    #[error("the key file {} does not open: the passphrase is another one, or the file was changed; try the passphrase again, or put back a copy of the file", .0.display())]
+    Sealed(PathBuf),
+    /// There is not enough memory to open it.
+    #[error("there is not enough memory to open the key file {}; free some and try again", .0.display())]
+    Memory(PathBuf),
+    /// A passphrase is empty or too long.
+    #[error("a passphrase has from 1 to {PASSPHRASE_BYTES_MAX} bytes")]
+    Passphrase,
+    /// Two passphrases that should be one.
+    #[error("the two passphrases differ; try again")]
+    Different,
+    /// There is no terminal.
+    #[error(
+        "the key is sealed and nobody is there to type its passphrase; name a file that holds it in the environment variable {PASSPHRASE_FILE_VARIABLE}, in node.toml with `keys.passphrase_file`, or run this on a terminal"
+    )]
+    NobodyToAsk,
+    /// The environment variable is not there.
+    #[error(
+        "the environment variable {0} should hold the passphrase and is missing or no text; set it, or correct `keys.passphrase_env` in node.toml"
+    )]
+    NoVariable(String),
+    /// The system has no randomness.
+    #[error("the system gives no randomness for a new key: {0}")]
+    Randomness(getrandom::Error),
+}
+
+impl KeyFileError {
+    /// Whether the file is missing or holds no key, so that nobody can sign with it.
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Format(_) => true,
+            Self::Exists(_)
+            | Self::Permissions(_)
+            | Self::Cost(_)
+            | Self::Sealed(_)
+            | Self::Memory(_)
+            | Self::Passphrase
+            | Self::Different
+            | Self::NobodyToAsk
+            | Self::NoVariable(_)
+            | Self::Randomness(_) => false,
+        }
+    }
+}
+
+/// A secret key of any suite that convinces strangers. Its bytes are wiped when it is dropped.
+#[derive(Clone)]
+pub struct SecretKey {
+    seed: Zeroizing<[u8; 32]>,
+    signer: KeySigner,
+}
+
+/// Signs with a key of any of [`SUITES`].
+#[derive(Clone, Debug)]
+pub enum KeySigner {
+    /// Ed25519.
+    Ed25519(Ed25519Signer),
+    /// ML-DSA-65 or ML-DSA-87.
+    MlDsa(Box<MlDsaSigner>),
+    /// Both.
+    Hybrid(Box<HybridSigner>),
+}
+
+impl Signer for KeySigner {
+    fn public_key(&self) -> &PublicKey {
+        match self {
+            Self::Ed25519(signer) => signer.public_key(),
+            Self::MlDsa(signer) => signer.public_key(),
+            Self::Hybrid(signer) => signer.public_key(),
+        }
+    }
+
+    fn sign(&self, preimage: &Preimage) -> Signature {
+        match self {
+            Self::Ed25519(signer) => signer.sign(preimage),
+            Self::MlDsa(signer) => signer.sign(preimage),
+            Self::Hybrid(signer) => signer.sign(preimage),
+        }
+    }
+}
+
+impl SecretKey {
+    /// A new Ed25519 key from the randomness of the operating system.
+    pub fn generate() -> Result<Self, KeyFileError> {
+        Self::generate_of(Suite::Ed25519)
+    }
+
+    /// A new key of one of [`SUITES`].
+    ///
+    /// # Panics
+    ///
+    /// If the suite is none of them.
+    pub fn generate_of(suite: Suite) -> Result<Self, KeyFileError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut()).map_err(KeyFileError::Randomness)?;
+        Ok(Self::of_suite(suite, seed))
+    }
+
+    /// The Ed25519 key of a seed.
+    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
+        Self::of_suite(Suite::Ed25519, seed)
+    }
+
+    /// The key of a seed in one of [`SUITES`].
+    ///
+    /// # Panics
+    ///
+    /// If the suite is none of them.
+    pub fn of_suite(suite: Suite, seed: Zeroizing<[u8; 32]>) -> Self {
+        let signer = match suite {
+            Suite::Ed25519 => KeySigner::Ed25519(Ed25519Signer::from_seed(&seed)),
+            Suite::MlDsa65 => KeySigner::MlDsa(Box::new(MlDsaSigner::from_seed_65(&seed))),
+            Suite::MlDsa87 => KeySigner::MlDsa(Box::new(MlDsaSigner::from_seed_87(&seed))),
+            Suite::Hybrid => KeySigner::Hybrid(Box::new(HybridSigner::from_seed(&seed))),
+            Suite::Stub | Suite::Hmac => panic!("keys of suite {} are no files", suite.name()),
+        };
+        Self { seed, signer }
+    }
+
+    /// Reads a key file. A sealed one opens with the passphrase of [`PassphraseSource::Standard`].
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        Self::load_with(path, &PassphraseSource::Standard)
+    }
+
+    /// Reads a key file, and asks for a passphrase only if it is sealed.
+    pub fn load_with(path: &Path, source: &PassphraseSource) -> Result<Self, KeyFileError> {
+        match parse(path)? {
+            Content::Open(suite, seed) => Ok(Self::of_suite(suite, seed.0)),
+            Content::Sealed(sealed) => {
+                let passphrase = source.get(&path.display().to_string())?;
+                let seed = sealed.open(&passphrase).map_err(named(path))?;
+                let key = Self::of_suite(sealed.public.suite(), seed.0);
+                // Sealed together, so only a writer that was wrong about its own key comes here.
+                if *key.public_key() != sealed.public {
+                    return Err(KeyFileError::Format(path.to_owned()));
+                }
+                Ok(key)
+            }
+        }
+    }
+
+    /// The public half of a key file. A sealed one is not opened for this, so it is what the file says.
+    pub fn peek(path: &Path) -> Result<PublicKey, KeyFileError> {
+        match parse(path)? {
+            Content::Open(suite, seed) => Ok(Self::of_suite(suite, seed.0).public_key().clone()),
+            Content::Sealed(sealed) => Ok(sealed.public),
+        }
+    }
+
+    /// Whether a key file is sealed.
+    pub fn is_sealed(path: &Path) -> Result<bool, KeyFileError> {
+        Ok(matches!(parse(path)?, Content::Sealed(_)))
+    }
+
+    /// Writes a key file that does not exist yet, readable for its own user alone. `purpose` becomes
+    /// a comment.
+    pub fn store(&self, path: &Path, purpose: &str) -> Result<(), KeyFileError> {
+        let suite = self.public_key().suite();
+        let line = format::open_line(suite, &self.seed);
+        self.write(path, purpose, &line)
+    }
+
+    /// The same, sealed with a passphrase.
+    pub fn store_sealed(
+        &self,
+        path: &Path,
+        purpose: &str,
+        passphrase: &Passphrase,
+        cost: Cost,
+    ) -> Result<(), KeyFileError> {
+        let (mut salt, mut nonce) = ([0; 16], [0; 24]);
+        getrandom::fill(&mut salt).map_err(KeyFileError::Randomness)?;
+        getrandom::fill(&mut nonce).map_err(KeyFileError::Randomness)?;
+        let public = self.public_key().clone();
+        let sealed = Sealed::seal(&self.seed, public, passphrase, cost, (salt, nonce));
+        self.write(path, purpose, &sealed.map_err(named(path))?.to_text())
+    }
+
+    fn write(&self, path: &Path, purpose: &str, lines: &str) -> Result<(), KeyFileError> {
+        let text = Zeroizing::new(format!(
+            "# Secret key of {}. Whoever reads it can sign in its name.\n# Public key: {}\n{lines}",
+            purpose.replace('\n', " "),
+            self.public_key(),
+        ));
+        place::create_private(path, text.as_bytes())
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+
+    /// Signs with the key.
+    pub fn signer(&self) -> &KeySigner {
+        &self.signer
+    }
+
+    /// Signs with the key, if it is one of Ed25519.
+    pub fn ed25519(&self) -> Option<&Ed25519Signer> {
+        match &self.signer {
+            KeySigner::Ed25519(signer) => Some(signer),
+            KeySigner::MlDsa(_) | KeySigner::Hybrid(_) => None,
+        }
+    }
+
+    /// The seed, for the handshake of links.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        self.seed.clone()
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    /// Shows suite and key id alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.public_key();
+        write!(f, "SecretKey({} {})", key.suite().name(), key.key_id())
+    }
+}
+
+fn parse(path: &Path) -> Result<Content, KeyFileError> {
+    let text = place::read_private(path)?;
+    format::parse(&text).map_err(named(path))
+}
+
+fn named(path: &Path) -> impl Fn(Refused) -> KeyFileError {
+    move |refused| {
+        let path = path.to_owned();
+        match refused {
+            Refused::Format => KeyFileError::Format(path),
+            Refused::Cost => KeyFileError::Cost(path),
+            Refused::Box => KeyFileError::Sealed(path),
+            Refused::Memory => KeyFileError::Memory(path),
+        }
+    }
+}
