@@ -101,6 +101,8 @@ domains! {
     APPLICATION_ROOT = "polity/replica/application-root/v1";
     /// Key derivation of link authentication (tier 1).
     LINK = "polity/link/v1";
+    /// The key of its links, from the seed of a member's key that is not Ed25519.
+    LINK_KEY = "polity/link-key/v1";
     /// Component keys of a hybrid, from one seed (CR-5).
     HYBRID_SEED = "polity/hybrid-seed/v1";
     /// What is open in a sealed key file, bound to what is not (CR-5).

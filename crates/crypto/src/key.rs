@@ -46,6 +46,18 @@ pub enum Tier {
     Hybrid,
 }
 
+impl Tier {
+    /// Name in texts and in a genesis.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stub => "stub",
+            Self::Hmac => "hmac",
+            Self::Ed25519 => "ed25519",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
 /// Length in bytes of the longest public key, which is one of ML-DSA-87.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 2_592;
 

@@ -178,8 +178,8 @@ pub struct SignedTransaction {
 impl SignedTransaction {
     /// Longest encoding in bytes.
     pub const LENGTH_MAX: usize = 64 * 1024;
-    /// Longest signature of a suite that can sign transactions, with room for later suites.
-    const SIGNATURE_MAX: usize = 4096;
+    /// Longest signature of a suite.
+    const SIGNATURE_MAX: usize = polity_crypto::SIGNATURE_BYTES_MAX;
 
     /// Puts a transaction and its signatures together.
     pub fn new(

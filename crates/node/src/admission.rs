@@ -20,8 +20,8 @@
 
 use crate::driver::{Command, Submitted};
 use crate::meters::Meters;
+use crate::signing::NodeVerifier;
 use polity_consensus::fbpbft::TransactionBytes;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_crypto::{Checker, Tier, Verified};
 use polity_ledger::{SignedTransaction, TransactionId};
 use polity_replica::{AdmitError, Input, admit};
@@ -152,7 +152,7 @@ pub struct Door {
     /// The weakest suite.
     pub floor: Tier,
     /// The predicate of signatures.
-    pub verifier: Ed25519Verifier,
+    pub verifier: NodeVerifier,
 }
 
 /// What one of so many members may have under way, in bytes.
@@ -279,7 +279,7 @@ impl Admission {
         &self,
         job: Job,
         door: &Door,
-        checker: &mut Checker<Ed25519Verifier>,
+        checker: &mut Checker<NodeVerifier>,
         commands: &mpsc::Sender<Command>,
     ) {
         let mut verify = |bytes: &[u8]| {
@@ -457,7 +457,7 @@ mod tests {
             let door = Door {
                 chain: CHAIN,
                 floor: Tier::Ed25519,
-                verifier: Ed25519Verifier::default(),
+                verifier: NodeVerifier::default(),
             };
             std::thread::spawn(move || threads.run(&door, &commands));
             Self {

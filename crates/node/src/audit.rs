@@ -8,10 +8,10 @@ use crate::host::RecoverError;
 use crate::host::repair::Survey;
 use crate::journal::{JournalError, RECORD_BYTES_MAX, Reader};
 use crate::node::verifier;
+use crate::signing::{NodeVerifier, Provider};
 use polity_consensus::fbpbft::{self, Block, Chain, Decided};
 use polity_consensus::light::EpochEnd;
 use polity_crypto::Sha256Digest;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_ledger::Ledger;
 use polity_replica::sync::{ChunkBytes, SyncRecord};
 use polity_replica::{
@@ -266,7 +266,7 @@ fn damaged(directory: &Path, journal: &mut Reader, chain: &Chain) -> VerifyError
 
 /// A chain that is being checked.
 struct Audit<'a> {
-    auditor: Auditor<Ed25519Verifier>,
+    auditor: Auditor<NodeVerifier>,
     genesis: &'a Genesis,
     path: PathBuf,
     transactions: u64,
@@ -278,7 +278,11 @@ struct Audit<'a> {
 impl<'a> Audit<'a> {
     fn new(path: &Path, genesis: &'a Genesis) -> Result<Self, VerifyError> {
         Ok(Self {
-            auditor: Auditor::new(genesis, Purpose::Production, verifier(genesis))?,
+            auditor: Auditor::new(
+                genesis,
+                Purpose::Production,
+                verifier(genesis, Provider::Rust),
+            )?,
             genesis,
             path: path.to_owned(),
             transactions: 0,

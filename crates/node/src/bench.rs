@@ -15,12 +15,12 @@ use crate::keys::SecretKey;
 use crate::load::Load;
 use crate::meters::micros;
 use crate::progress;
+use crate::signing::NodeVerifier;
 use crate::table::Table;
 use crate::view::Status;
 use crate::wallet::{Terms, sign, submit, submit_all, wait_final};
 use clap::Args;
 use polity_crypto::Verifier as _;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_ledger::{Address, Command, Parameters, SignedTransaction, TransactionId};
 use polity_types::Amount;
 use serde::Serialize;
@@ -253,7 +253,7 @@ fn time_verification() -> Result<u64, BenchError> {
     let key = SecretKey::generate().map_err(crate::wallet::BuildError::from)?;
     let preimage = polity_crypto::Preimage::new(polity_crypto::domain::TEST).u64(1);
     let signature = key.signer().sign(&preimage);
-    let verifier = Ed25519Verifier::default();
+    let verifier = NodeVerifier::default();
     let start = Instant::now();
     for _ in 0..FLOOR_SAMPLES {
         let result = verifier.verify(key.public_key(), &preimage, &signature);

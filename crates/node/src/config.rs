@@ -1,8 +1,10 @@
 //! `node.toml`: what one node does that its federation need not agree on.
 
 use crate::journal::RECORD_BYTES_MAX;
+use crate::signing::{NodeVerifier, Provider};
 use crate::transport::{self, Lane};
 use polity_consensus::fbpbft;
+use polity_crypto::{PublicKey, Suite, Verifier as _};
 use polity_replica::{Genesis, PoolConfig};
 use polity_types::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -42,10 +44,16 @@ pub struct NodeConfig {
     /// Signatures of transactions.
     #[serde(default)]
     pub verification: Verification,
+    /// The library of signatures.
+    #[serde(default)]
+    pub crypto: Crypto,
 }
 
 /// Where members listen, by name.
 pub type Peers = BTreeMap<String, SocketAddr>;
+
+/// Keys of links, by name.
+pub type LinkKeys = BTreeMap<String, PublicKey>;
 
 /// `[network]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +64,10 @@ pub struct Network {
     /// Where the other members listen, by name.
     #[serde(default)]
     pub peers: Peers,
+    /// With which Ed25519 key other members prove their links, by name, if the key of their votes is of
+    /// another suite: its halves are used for nothing else (CR-5).
+    #[serde(default)]
+    pub link_keys: LinkKeys,
 }
 
 /// `[api]`
@@ -166,6 +178,14 @@ pub struct Verification {
     pub threads: usize,
 }
 
+/// `[crypto]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Crypto {
+    /// The library that signs and verifies (CR-8).
+    pub provider: Provider,
+}
+
 /// Why a node cannot run with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -238,6 +258,16 @@ impl NodeConfig {
         for (name, address) in &self.network.peers {
             peers += &format!("{} = \"{address}\"\n", toml_key(name));
         }
+        let mut link_keys = String::new();
+        if !self.network.link_keys.is_empty() {
+            link_keys += "\n\
+                # The Ed25519 key with which a member proves its links, by name, where its votes have a key\n\
+                # of another suite. This table is read again together with the addresses.\n\
+                [network.link_keys]\n";
+        }
+        for (name, key) in &self.network.link_keys {
+            link_keys += &format!("{} = \"{key}\"\n", toml_key(name));
+        }
         format!(
             "# Configuration of one Polity node.\n\
              \n\
@@ -254,6 +284,7 @@ impl NodeConfig {
              # changes and when an epoch begins.\n\
              [network.peers]\n\
              {peers}\
+             {link_keys}\
              \n\
              [api]\n\
              # TCP address of the HTTP interface. It has no passwords: keep it on loopback, or put a\n\
@@ -295,7 +326,11 @@ impl NodeConfig {
              \n\
              [verification]\n\
              # Threads that verify signatures of transactions; 0 takes one for each core, four at most.\n\
-             threads = {threads}\n",
+             threads = {threads}\n\
+             \n\
+             [crypto]\n\
+             # The library that signs and verifies: \"rust\" or \"aws-lc\". Both give the same answers.\n\
+             provider = \"{provider}\"\n",
             name = toml_key(&self.name),
             listen = self.network.listen,
             api = self.api.listen,
@@ -312,6 +347,7 @@ impl NodeConfig {
             pool_account = self.pool.per_account_max,
             gather = self.pool.gather_ms,
             threads = self.verification.threads,
+            provider = self.crypto.provider.name(),
         )
     }
 
@@ -383,6 +419,19 @@ impl NodeConfig {
             }
             if !(1..=64).contains(&name.len()) {
                 return Err(bad(&field, "is no name of a member; remove the line"));
+            }
+        }
+        let mut seen = BTreeMap::new();
+        for (name, key) in &self.network.link_keys {
+            let field = format!("network.link_keys.{name}");
+            if key.suite() != Suite::Ed25519 || NodeVerifier::default().check_key(key).is_err() {
+                return Err(bad(
+                    &field,
+                    "must be an Ed25519 key, which `polity rejoin` and `polity init` say",
+                ));
+            }
+            if let Some(other) = seen.insert(key, name) {
+                return Err(bad(&field, format!("is the key of {other} as well")));
             }
         }
         Ok(())

@@ -15,7 +15,8 @@ use crate::config::{self, ConfigError, NodeConfig};
 use crate::journal::{Journal, JournalError};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
-use polity_crypto::ed25519::Ed25519Verifier;
+use crate::signing::{NodeVerifier, Provider, SuiteError, suite_of};
+use polity_crypto::{Suite, Tier};
 use polity_ledger::{
     Address, AddressError, Authority, GenesisAccount, GenesisPlatform, Parameters, PlatformName,
 };
@@ -50,6 +51,9 @@ pub enum FederationError {
     /// The directory holds something already.
     #[error("{} exists and is not empty; choose another directory", .0.display())]
     NotEmpty(PathBuf),
+    /// No federation stands on such keys.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
     /// The system refuses.
     #[error("cannot write {}: {source}", path.display())]
     Io {
@@ -145,6 +149,10 @@ pub struct Plan {
     pub consensus: config::Consensus,
     /// Storage of the nodes.
     pub storage: config::Storage,
+    /// The tier of all keys, and the floor of all messages but links.
+    pub tier: Tier,
+    /// The library of the nodes' signatures.
+    pub provider: Provider,
 }
 
 impl Plan {
@@ -180,6 +188,8 @@ impl Plan {
             own_keys: true,
             consensus: config::Consensus::default(),
             storage: config::Storage::default(),
+            tier: Tier::Ed25519,
+            provider: Provider::default(),
         })
     }
 }
@@ -211,16 +221,17 @@ impl Founded {
 /// Makes a federation in a directory that is missing or empty.
 pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> {
     let platforms = check_names(plan)?;
+    let suite = suite_of(plan.tier)?;
     create_empty(directory)?;
     let keys_directory = directory.join(KEYS_DIRECTORY);
     create_private(&keys_directory)?;
 
-    let authority = SecretKey::generate()?;
+    let authority = SecretKey::generate_of(suite)?;
     authority.store(&keys_directory.join(AUTHORITY_KEY_FILE), "the authority")?;
     let mut platform_keys = BTreeMap::new();
     let mut accounts = Vec::new();
     for name in &platforms {
-        let key = SecretKey::generate()?;
+        let key = SecretKey::generate_of(suite)?;
         let address = address(CLEARING, name)?;
         key.store(
             &key_path(directory, &address),
@@ -236,7 +247,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     let mut account_keys = BTreeMap::new();
     for account in &plan.accounts {
         let owner = if plan.own_keys {
-            let key = SecretKey::generate()?;
+            let key = SecretKey::generate_of(suite)?;
             key.store(
                 &key_path(directory, &account.address),
                 &format!("account {}", account.address),
@@ -265,7 +276,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     let mut node_keys = Vec::new();
     let mut members = Vec::new();
     for (number, name) in (0_u32..).zip(&plan.members) {
-        let key = SecretKey::generate()?;
+        let key = SecretKey::generate_of(suite)?;
         // A member that is no platform of its own gets its fees on the first one.
         let platform = platforms
             .get(name.as_str())
@@ -283,7 +294,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     let genesis = Genesis {
         name: plan.name.clone(),
         start: plan.start,
-        tiers: TierFloors::default(),
+        tiers: TierFloors::of(plan.tier),
         consensus: ConsensusRules {
             epoch_length: plan.epoch_length,
             ..ConsensusRules::default()
@@ -308,7 +319,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
             accounts,
         },
     };
-    genesis.validate(Purpose::Production, &Ed25519Verifier::default())?;
+    genesis.validate(Purpose::Production, &NodeVerifier::default())?;
 
     let text = genesis_text(&genesis);
     write(&directory.join(GENESIS_FILE), text.as_bytes())?;
@@ -318,7 +329,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         create_private(&node)?;
         write(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
-        let config = node_config(plan, index);
+        let config = node_config(plan, index, &node_keys);
         config.check(&genesis)?;
         write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
@@ -334,7 +345,15 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     })
 }
 
-fn node_config(plan: &Plan, index: usize) -> NodeConfig {
+fn node_config(plan: &Plan, index: usize, keys: &[SecretKey]) -> NodeConfig {
+    let link_keys = plan
+        .members
+        .iter()
+        .zip(keys)
+        .enumerate()
+        .filter(|(other, (_, key))| *other != index && key.suite() != Suite::Ed25519)
+        .map(|(_, (name, key))| (name.clone(), key.link_key()))
+        .collect();
     let peers = plan
         .members
         .iter()
@@ -347,7 +366,11 @@ fn node_config(plan: &Plan, index: usize) -> NodeConfig {
     NodeConfig {
         name: plan.members[index].clone(),
         replica: None,
-        network: config::Network { listen, peers },
+        network: config::Network {
+            listen,
+            peers,
+            link_keys,
+        },
         api: config::Api {
             listen: api,
             body_bytes_max: 4 << 20,
@@ -359,6 +382,9 @@ fn node_config(plan: &Plan, index: usize) -> NodeConfig {
         consensus: plan.consensus.clone(),
         pool: config::Pool::default(),
         verification: config::Verification::default(),
+        crypto: config::Crypto {
+            provider: plan.provider,
+        },
     }
 }
 
@@ -445,7 +471,7 @@ pub fn load_genesis(path: &Path) -> Result<Genesis, FederationError> {
         path: path.display().to_string(),
         source,
     })?;
-    genesis.validate(Purpose::Production, &Ed25519Verifier::default())?;
+    genesis.validate(Purpose::Production, &NodeVerifier::default())?;
     Ok(genesis)
 }
 

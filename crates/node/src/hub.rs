@@ -178,8 +178,8 @@ pub(crate) mod tests {
     use crate::federation::{Funded, KEY_FILE, Plan, found};
     use crate::keys::SecretKey;
     use crate::scratch::Scratch;
+    use crate::signing::NodeVerifier;
     use crate::wallet::{Terms, sign};
-    use polity_crypto::ed25519::Ed25519Verifier;
     use polity_crypto::{Checker, Tier};
     use polity_ledger::{Address, Command};
     use polity_replica::{Config, Effect, Input, Purpose, Replica, admit};
@@ -206,7 +206,7 @@ pub(crate) mod tests {
             amount: Amount::from_atp(1),
         };
         let signed = sign(terms, &alice, founded.owner(&alice).unwrap(), command).unwrap();
-        let verifier = Ed25519Verifier::default();
+        let verifier = NodeVerifier::default();
         let mut checker = Checker::new(verifier.clone(), 0);
         let payment = admit(&signed.encode(), terms.chain, Tier::Ed25519, &mut checker).unwrap();
         let key = SecretKey::load(&founded.nodes[0].join(KEY_FILE)).unwrap();
@@ -214,7 +214,7 @@ pub(crate) mod tests {
             &founded.genesis,
             Purpose::Production,
             Config::default(),
-            key.ed25519().unwrap().clone(),
+            key.signer().clone(),
             verifier,
             Seed::from_number(7),
         )

@@ -9,7 +9,7 @@
 //! * [`store`]: a rebuildable index over the journal, snapshots and evidence.
 //! * [`lock`]: one process per data directory.
 //! * [`api`]: the HTTP interface; [`view`] is what it shows.
-//! * [`federation`], [`config`], [`keys`]: the files.
+//! * [`federation`], [`config`], [`keys`]: the files; [`signing`]: with what is signed and verified.
 //! * [`client`], [`wallet`], [`proof`], [`audit`]: what a client does, with a node and without.
 //! * [`cluster`], [`load`]: federations of real processes on one machine, for the demo and tests.
 //! * `soak`: such a federation under faults.
@@ -63,6 +63,7 @@ pub mod roster;
 #[cfg(test)]
 mod scratch;
 pub mod serve;
+pub mod signing;
 mod soak;
 pub mod source;
 pub mod store;

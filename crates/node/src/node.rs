@@ -18,10 +18,10 @@ use crate::meters::Meters;
 use crate::rejoin;
 use crate::repair::{Linked, repair};
 use crate::roster::{self, InStep, Roster};
+use crate::signing::{NodeVerifier, Provider};
 use crate::store::{self, Store, StoreError};
 use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_replica::{Genesis, GenesisError, RestoreError};
 use polity_types::{Height, ReplicaId, Seed};
 use std::future::Future;
@@ -47,11 +47,6 @@ pub enum NodeError {
     /// The key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// Members link and vote with Ed25519.
-    #[error(
-        "`{KEY_FILE}` is a key of suite {0}, and members vote with ed25519 here; make one with `polity keys new --suite ed25519`"
-    )]
-    Suite(&'static str),
     /// The key is another one than the genesis says.
     #[error(
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
@@ -157,9 +152,6 @@ impl Prepared {
         let lock = DirectoryLock::acquire(directory)?;
         let own = config.check(&genesis)?;
         let key = SecretKey::load(&directory.join(KEY_FILE))?;
-        if key.ed25519().is_none() {
-            return Err(NodeError::Suite(key.public_key().suite().name()));
-        }
         // Who says its number may have a key that only the chain knows, or nobody yet.
         let founder = genesis.members.iter().find(|member| member.id == own);
         let is_other = founder.is_none_or(|member| member.key != *key.public_key());
@@ -278,8 +270,7 @@ async fn start(
             number: member.id,
         });
     }
-    let peers = config.network.peers.clone();
-    let members = roster::members(own, key.public_key(), replica, &peers);
+    let members = roster::members(own, key.public_key(), replica, &config.network);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
     let Linked {
         transport,
@@ -291,7 +282,7 @@ async fn start(
     } else {
         let (transport, events) = Transport::start(transport::Config {
             own,
-            seed: key.seed(),
+            seed: key.link_seed(),
             chain: chain.id(),
             members,
             listen: config.network.listen,
@@ -312,7 +303,7 @@ async fn start(
     let door = Door {
         chain: chain.id(),
         floor: genesis.tiers.transactions,
-        verifier: Ed25519Verifier::default(),
+        verifier: NodeVerifier::new(config.crypto.provider),
     };
     let threads = config.verification_threads();
     let admission =
@@ -325,7 +316,7 @@ async fn start(
         own,
         key.public_key().clone(),
         lock.path().join(config::FILE_NAME),
-        peers,
+        config.network.clone(),
         InStep {
             transport: Arc::clone(&transport),
             links: Arc::clone(&links),
@@ -457,8 +448,8 @@ pub(crate) fn basis(home: Home<'_>) -> Result<Basis<'_>, RecoverError> {
         genesis: home.genesis,
         config: home.config.replica_config(),
         own: home.own,
-        signers: home.key.ed25519().cloned().into_iter().collect(),
-        verifier: verifier(home.genesis),
+        signers: vec![home.key.signer_by(home.config.crypto.provider)],
+        verifier: verifier(home.genesis, home.config.crypto.provider),
         index_seed: Seed::new(seed),
     })
 }
@@ -489,8 +480,8 @@ pub(crate) fn recover_from_disk(home: Home<'_>) -> Result<Restored, RecoverError
 }
 
 /// A verifier that has parsed the keys of the members, which sign the most.
-pub fn verifier(genesis: &Genesis) -> Ed25519Verifier {
-    Ed25519Verifier::with_keys(genesis.members.iter().map(|member| &member.key))
+pub fn verifier(genesis: &Genesis, provider: Provider) -> NodeVerifier {
+    NodeVerifier::with_keys(provider, genesis.members.iter().map(|member| &member.key))
 }
 
 /// Opens the index, or begins a new one if it does not hold.

@@ -13,11 +13,11 @@
 
 use crate::federation::{FederationError, load_genesis};
 use crate::node::verifier;
+use crate::signing::{NodeVerifier, Provider};
 use crate::view;
 use polity_consensus::fbpbft::Chain;
 use polity_consensus::light::{EpochEnd, LightClient, LightError};
 use polity_crypto::Checker;
-use polity_crypto::ed25519::Ed25519Verifier;
 use polity_replica::proof::{AccountProof, FinalityProof, LockProof, TransactionProof};
 use polity_replica::{Genesis, GenesisError};
 use polity_types::{Epoch, Height};
@@ -147,7 +147,7 @@ impl ProofFile {
 
     /// The same with a genesis that was read before.
     pub fn check_with(&self, genesis: &Genesis) -> Result<Proven, ProofFileError> {
-        let verifier = verifier(genesis);
+        let verifier = verifier(genesis, Provider::Rust);
         let chain = self.walk(genesis, &verifier)?;
         let finality = self.proof.finality();
         let height = finality.header.height;
@@ -177,7 +177,7 @@ impl ProofFile {
     }
 
     /// The chain with the committee of the proof's epoch, as the ends lead to it from the genesis.
-    fn walk(&self, genesis: &Genesis, verifier: &Ed25519Verifier) -> Result<Chain, ProofFileError> {
+    fn walk(&self, genesis: &Genesis, verifier: &NodeVerifier) -> Result<Chain, ProofFileError> {
         let chain = genesis
             .chain()
             .map_err(|error| FederationError::from(GenesisError::from(error)))?;

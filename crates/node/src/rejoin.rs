@@ -26,6 +26,7 @@ use crate::journal::{self, Journal, JournalError, Reader};
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
 use crate::node::{Home, basis, open_store, recover_from_disk};
+use crate::signing::suite_of;
 use crate::store;
 use polity_crypto::PublicKey;
 use polity_replica::{Genesis, GenesisError};
@@ -103,6 +104,8 @@ pub struct Rejoined {
     pub number: ReplicaId,
     /// Its new key.
     pub key: PublicKey,
+    /// With which it proves its links: the new key, or another one if that is not Ed25519.
+    pub link_key: PublicKey,
     /// Where the old files are, if there were any.
     pub set_aside: Option<PathBuf>,
     /// Whether the genesis knows the member.
@@ -144,7 +147,8 @@ pub fn rejoin(
         .map_err(|error| ConfigError::Genesis(GenesisError::from(error)))?;
 
     let set_aside = set_aside(directory, now)?;
-    let key = SecretKey::generate()?;
+    let suite = suite_of(genesis.tiers.of_members().1).map_err(FederationError::from)?;
+    let key = SecretKey::generate_of(suite)?;
     key.store(&directory.join(KEY_FILE), &format!("node {}", config.name))?;
     let text = config::read_text(&config_path, config::FILE_BYTES_MAX)?;
     replace(&config_path, &with_number(&text, &config, number))?;
@@ -161,6 +165,7 @@ pub fn rejoin(
         name: config.name,
         number,
         key: key.public_key().clone(),
+        link_key: key.link_key(),
         set_aside,
         is_founder,
     })

@@ -170,8 +170,8 @@ impl Repair {
     /// is fetched again.
     fn take_back(&mut self, held: &Path) -> Result<(), NodeError> {
         let (own, key) = (self.prepared.own, self.prepared.key.public_key());
-        let peers = &self.prepared.config.network.peers;
-        let members = roster::members(own, key, self.follower.replica(), peers);
+        let network = &self.prepared.config.network;
+        let members = roster::members(own, key, self.follower.replica(), network);
         let Some(from) = members.first().map(|member| member.id) else {
             return Ok(());
         };
@@ -225,13 +225,13 @@ impl Repair {
             ..
         } = &self.prepared;
         let replica = self.follower.replica();
-        let members = roster::members(*own, key.public_key(), replica, &config.network.peers);
+        let members = roster::members(*own, key.public_key(), replica, &config.network);
         if members.is_empty() {
             return Err(NodeError::NobodyToAsk(self.until));
         }
         let (transport, events) = Transport::start(transport::Config {
             own: *own,
-            seed: key.seed(),
+            seed: key.link_seed(),
             chain: chain.id(),
             members,
             listen: config.network.listen,
@@ -265,8 +265,8 @@ impl Repair {
             if position != roster::position(replica) {
                 position = roster::position(replica);
                 let (own, key) = (self.prepared.own, self.prepared.key.public_key());
-                let peers = &self.prepared.config.network.peers;
-                let members = roster::members(own, key, replica, peers);
+                let network = &self.prepared.config.network;
+                let members = roster::members(own, key, replica, network);
                 links.transport.set_members(members)?;
             }
             if let Some(silence) = stall.look(now, height) {

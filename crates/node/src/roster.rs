@@ -9,16 +9,17 @@
 //! A member whose key is replaced is let in with both keys until the new one counts, and then with that
 //! one alone. If two members claim one key, the present epoch decides whose it is, then the next one.
 //!
-//! Where members listen is no part of the chain: `[network.peers]` of `node.toml` says it, by name. The
-//! file is read again whenever the committee changes or an epoch begins, so that an operator can add
+//! Where members listen is no part of the chain: `[network.peers]` of `node.toml` says it, by name, and
+//! `[network.link_keys]` with which key they prove their links, if that of their votes is no Ed25519
+//! key. The file is read again whenever the committee changes or an epoch begins, so that an operator can add
 //! a line without stopping the node.
 
 use crate::admission::Admission;
-use crate::config::{NodeConfig, Peers};
+use crate::config::{Network, NodeConfig};
 use crate::host::NodeReplica;
 use crate::links::Links;
 use crate::transport::{Member, Transport};
-use polity_crypto::PublicKey;
+use polity_crypto::{PublicKey, Suite};
 use polity_replica::GenesisMember;
 use polity_types::{Epoch, ReplicaId};
 use std::collections::BTreeMap;
@@ -43,8 +44,8 @@ pub struct Roster {
     key: PublicKey,
     /// Where `node.toml` is.
     config: PathBuf,
-    /// What it said about addresses when it was read last.
-    peers: Peers,
+    /// What it said about addresses and keys of links when it was read last.
+    network: Network,
     in_step: InStep,
     /// The epoch of the next height and how many changes waited, when this looked last: as long as both
     /// stay, nobody comes or goes.
@@ -54,12 +55,12 @@ pub struct Roster {
 
 impl Roster {
     /// The roster of a node with this number and this key. What it keeps in step knows the committees of
-    /// `replica` already. `config` is its `node.toml`, which says `peers`.
+    /// `replica` already. `config` is its `node.toml`, which says `network`.
     pub fn new(
         own: ReplicaId,
         key: PublicKey,
         config: PathBuf,
-        peers: Peers,
+        network: Network,
         in_step: InStep,
         replica: &NodeReplica,
     ) -> Self {
@@ -67,7 +68,7 @@ impl Roster {
             own,
             key,
             config,
-            peers,
+            network,
             in_step,
             seen: position(replica),
             votes: None,
@@ -84,12 +85,12 @@ impl Roster {
         }
         self.seen = now;
         match NodeConfig::load(&self.config) {
-            Ok(config) => self.peers = config.network.peers,
+            Ok(config) => self.network = config.network,
             Err(error) => {
                 tracing::warn!(%error, "the addresses of members stay as they were read before");
             }
         }
-        let members = members(self.own, &self.key, replica, &self.peers);
+        let members = members(self.own, &self.key, replica, &self.network);
         let ids: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
         self.in_step.admission.set_members(&ids);
         if let Err(error) = self.in_step.transport.set_members(members) {
@@ -189,7 +190,7 @@ pub fn members(
     own: ReplicaId,
     own_key: &PublicKey,
     replica: &NodeReplica,
-    peers: &Peers,
+    network: &Network,
 ) -> Vec<Member> {
     if let Some(other) = owner_of(own, own_key, replica) {
         tracing::warn!(
@@ -197,8 +198,16 @@ pub fn members(
             "the key of this node is that of another member: check `replica` in node.toml, and that this is the right data directory"
         );
     }
-    let members = table(own, own_key, known(replica), peers);
+    let members = table(own, own_key, known(replica), network);
     let names = names(replica);
+    for (id, name) in names.iter().filter(|(id, _)| **id != own) {
+        if members.iter().all(|member| member.id != *id) {
+            tracing::warn!(
+                peer = %id,
+                "`network.link_keys` of node.toml does not say with which key member {name:?} proves its links, so it is not let in: add the line `{name:?} = \"ed25519:...\"`"
+            );
+        }
+    }
     for member in members.iter().filter(|member| member.address.is_none()) {
         let name = names.get(&member.id).map_or("?", String::as_str);
         tracing::warn!(
@@ -215,13 +224,19 @@ fn table(
     own: ReplicaId,
     own_key: &PublicKey,
     known: impl Iterator<Item = GenesisMember>,
-    peers: &Peers,
+    network: &Network,
 ) -> Vec<Member> {
     let mut owners: BTreeMap<PublicKey, ReplicaId> = BTreeMap::new();
     let mut members: BTreeMap<ReplicaId, Member> = BTreeMap::new();
     for GenesisMember { id, name, key, .. } in known {
         let is_this_node = id == own || key == *own_key;
         if is_this_node || *owners.entry(key.clone()).or_insert(id) != id {
+            continue;
+        }
+        let Some(key) = link_key(&name, key, network) else {
+            continue;
+        };
+        if *owners.entry(key.clone()).or_insert(id) != id {
             continue;
         }
         let member = members.entry(id).or_insert_with(|| Member {
@@ -232,9 +247,18 @@ fn table(
         if !member.keys.contains(&key) {
             member.keys.push(key);
         }
-        member.address = member.address.or_else(|| peers.get(&name).copied());
+        member.address = member.address.or_else(|| network.peers.get(&name).copied());
     }
     members.into_values().collect()
+}
+
+/// With which key a member proves its links: that of its votes if it is Ed25519, else the one that
+/// `node.toml` names.
+fn link_key(name: &str, key: PublicKey, network: &Network) -> Option<PublicKey> {
+    match key.suite() {
+        Suite::Ed25519 => Some(key),
+        _ => network.link_keys.get(name).cloned(),
+    }
 }
 
 #[cfg(test)]
@@ -258,13 +282,22 @@ mod tests {
         }
     }
 
+    fn network() -> Network {
+        Network {
+            listen: ([127, 0, 0, 1], 9).into(),
+            peers: [("sprout", 1), ("legion", 2), ("frey", 4)]
+                .map(|(name, port)| (name.to_owned(), ([127, 0, 0, 1], port).into()))
+                .into(),
+            link_keys: [("sprout", 21), ("frey", 24)]
+                .map(|(name, number)| (name.to_owned(), key(number)))
+                .into(),
+        }
+    }
+
     /// Numbers, numbers of keys and ports of a table, as seen by node 0 with key 0.
     fn check(known: &[GenesisMember], expected: &[(u32, &[u8], Option<u16>)]) {
-        let peers: Peers = [("sprout", 1), ("legion", 2), ("frey", 4)]
-            .map(|(name, port)| (name.to_owned(), ([127, 0, 0, 1], port).into()))
-            .into();
         let own = ReplicaId::new(0);
-        let found = table(own, &key(0), known.iter().cloned(), &peers);
+        let found = table(own, &key(0), known.iter().cloned(), &network());
         let found: Vec<_> = found
             .into_iter()
             .map(|member| (member.id.get(), member.keys, member.address))
@@ -329,6 +362,26 @@ mod tests {
         // A key that moves from one number to another.
         let next = [member(0, "thor", 9), member(1, "sprout", 0)];
         assert_eq!(owner(0, &[known, next].concat()), None);
+    }
+
+    /// CR-5: halves of a hybrid prove no links, so a member without a link key is not let in.
+    #[test]
+    fn cr_5_members_with_hybrid_keys_prove_their_links_with_the_key_of_the_configuration() {
+        let hybrid = |id, name, number| GenesisMember {
+            key: polity_crypto::hybrid::HybridSigner::from_seed(&[number; 32])
+                .public_key()
+                .clone(),
+            ..member(id, name, number)
+        };
+        check(
+            &[
+                hybrid(1, "sprout", 1),
+                hybrid(2, "legion", 2),
+                member(3, "platform2", 3),
+                hybrid(4, "frey", 4),
+            ],
+            &[(1, &[21], Some(1)), (3, &[3], None), (4, &[24], Some(4))],
+        );
     }
 
     #[test]

@@ -510,7 +510,7 @@ fn answers_fit_each_other() {
 
     let genesis = &cluster.founded.genesis;
     let chain = genesis.chain().unwrap();
-    let verifier = polity::node::verifier(genesis);
+    let verifier = polity::node::verifier(genesis, polity::signing::Provider::Rust);
     block.finality.verify(&chain, &verifier).unwrap();
     let proof: AccountProof = client.get("/v1/accounts/alice@solo/proof").unwrap();
     let (proven, _) = proof.verify(&chain, &verifier).unwrap();

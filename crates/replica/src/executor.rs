@@ -38,8 +38,8 @@ pub(crate) struct Executor {
     membership: Membership,
     /// The weakest tier of transactions.
     pub(crate) floor: Tier,
-    /// The weakest tier of votes.
-    votes_floor: Tier,
+    /// The weakest tier of a member's key.
+    members_floor: Tier,
 }
 
 impl Executor {
@@ -48,7 +48,7 @@ impl Executor {
             ledger,
             membership: Membership::new(&genesis.members),
             floor: genesis.tiers.transactions,
-            votes_floor: genesis.tiers.votes,
+            members_floor: genesis.tiers.of_members().1,
         }
     }
 
@@ -78,7 +78,7 @@ impl Executor {
     /// The members of the epoch after that, as it looks now.
     pub(crate) fn next_members<V: Verifier>(&self, verifier: &V) -> Vec<GenesisMember> {
         let changes = self.ledger.committee_changes();
-        self.membership.after(changes, self.votes_floor, verifier)
+        self.membership.after(changes, self.members_floor, verifier)
     }
 
     /// FB-17: the committee of the next epoch, once the block before the last one of an epoch is

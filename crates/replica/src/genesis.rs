@@ -1,6 +1,7 @@
 //! What the founders of a federation agreed on.
 
-use crate::membership::table;
+use crate::membership::{table, too_many_signatures};
+use crate::tiers::{MessageKind, TierFloors};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use core::time::Duration;
 use polity_consensus::committee::{CommitteeError, CommitteeTable};
 use polity_consensus::fbpbft;
 use polity_crypto::{
-    Blake3Digest, KeyError, Preimage, PublicKey, Sha256Digest, Tier, Verifier, domain,
+    Blake3Digest, KeyError, KeyId, Preimage, PublicKey, Sha256Digest, Suite, Tier, Verifier, domain,
 };
 use polity_ledger::{Address, SignedTransaction};
 use polity_types::{ReplicaId, Time, Weight};
@@ -39,25 +40,6 @@ impl GenesisMember {
 
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-}
-
-/// The weakest tier that is accepted for each kind of signature (CR-6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TierFloors {
-    /// Votes, certificates and evidence.
-    pub votes: Tier,
-    /// Transactions.
-    pub transactions: Tier,
-}
-
-impl Default for TierFloors {
-    fn default() -> Self {
-        Self {
-            votes: Tier::Ed25519,
-            transactions: Tier::Ed25519,
-        }
-    }
 }
 
 /// Rules of consensus on which all replicas have to agree.
@@ -127,15 +109,44 @@ pub enum GenesisError {
     },
     /// A floor that convinces nobody.
     #[error(
-        "`tiers.{field}` must be ed25519: signatures below tier 2 prove nothing to a third party"
+        "`tiers.{field}` must be ed25519 or hybrid: below tier 2 the receiver could have made {field} itself, so they prove nothing to a third party"
     )]
     Tier {
+        /// The field, which is the kind of message.
+        field: &'static str,
+    },
+    /// A floor of links that no link reaches, or that anybody reaches.
+    #[error("`tiers.links` must be hmac or ed25519: {0}")]
+    Links(&'static str),
+    /// A key of a weaker tier than its messages need.
+    #[error(
+        "`{field}`: the key {key} is of the suite {}, but `tiers` asks for {} in {kind}; make a key of that tier, or agree on another floor", suite.name(), floor.name()
+    )]
+    BelowFloor {
         /// The field.
         field: &'static str,
+        /// Short name of the key.
+        key: KeyId,
+        /// Its suite.
+        suite: Suite,
+        /// The kind of message that needs more.
+        kind: &'static str,
+        /// What it needs.
+        floor: Tier,
     },
     /// The table is no committee.
     #[error("`members`: {0}")]
     Committee(#[from] CommitteeError),
+    /// Signatures are so long that what starts a view fits no message.
+    #[error(
+        "`members`: a NEW-VIEW of {members} members with signatures of {bytes} bytes is longer than a message may be; take fewer members or shorter keys"
+    )]
+    TooManySignatures {
+        /// How many members there are.
+        members: usize,
+        /// Length of the longest signature.
+        bytes: usize,
+    },
     /// A key may not be registered.
     #[error("`{field}`: {key}: {reason}")]
     Key {
@@ -187,6 +198,9 @@ impl Genesis {
         }
         self.check_keys(verifier)?;
         self.committee()?;
+        if let Some((members, bytes)) = too_many_signatures(&self.members) {
+            return Err(GenesisError::TooManySignatures { members, bytes });
+        }
         self.ledger.validate()?;
         Ok(())
     }
@@ -229,14 +243,24 @@ impl Genesis {
 
     /// CR-6: what must convince third parties is at least tier 2.
     fn check_tiers(&self) -> Result<(), GenesisError> {
-        let floors = [
-            ("votes", self.tiers.votes),
-            ("transactions", self.tiers.transactions),
-        ];
-        match floors.into_iter().find(|(_, tier)| *tier < Tier::Ed25519) {
-            Some((field, _)) => Err(GenesisError::Tier { field }),
-            None => Ok(()),
+        for kind in MessageKind::ALL {
+            match (kind, self.tiers.floor(kind)) {
+                (MessageKind::Links, Tier::Stub) => {
+                    return Err(GenesisError::Links("anybody can make a checksum"));
+                }
+                (MessageKind::Links, Tier::Hybrid) => {
+                    return Err(GenesisError::Links(
+                        "ends of a link are proved with Ed25519, under a hybrid key exchange",
+                    ));
+                }
+                (MessageKind::Links, Tier::Hmac | Tier::Ed25519)
+                | (_, Tier::Ed25519 | Tier::Hybrid) => {}
+                (_, Tier::Stub | Tier::Hmac) => {
+                    return Err(GenesisError::Tier { field: kind.name() });
+                }
+            }
         }
+        Ok(())
     }
 
     /// Weak keys are refused here, and so are keys below the floor of their purpose.
@@ -244,7 +268,7 @@ impl Genesis {
         let members = self
             .members
             .iter()
-            .map(|m| ("members.key", self.tiers.votes, &m.key));
+            .map(|m| ("members.key", self.tiers.of_members(), &m.key));
         let ledger = &self.ledger;
         let owners = ledger
             .accounts
@@ -262,18 +286,27 @@ impl Genesis {
         let transactions = owners
             .chain(platforms)
             .chain(authority)
-            .map(|(field, key)| (field, self.tiers.transactions, key));
-        for (field, floor, key) in members.chain(transactions) {
-            let checked = if key.suite().tier() < floor {
-                Err(KeyError::UnknownSuite)
-            } else {
-                verifier.check_key(key)
-            };
-            checked.map_err(|reason| GenesisError::Key {
-                field,
-                key: key.clone(),
-                reason,
-            })?;
+            .map(|(field, key)| {
+                let floor = (MessageKind::Transactions, self.tiers.transactions);
+                (field, floor, key)
+            });
+        for (field, (kind, floor), key) in members.chain(transactions) {
+            if key.suite().tier() < floor {
+                return Err(GenesisError::BelowFloor {
+                    field,
+                    key: key.key_id(),
+                    suite: key.suite(),
+                    kind: kind.name(),
+                    floor,
+                });
+            }
+            verifier
+                .check_key(key)
+                .map_err(|reason| GenesisError::Key {
+                    field,
+                    key: key.clone(),
+                    reason,
+                })?;
         }
         Ok(())
     }
@@ -287,9 +320,9 @@ impl Genesis {
     pub fn id(&self) -> Blake3Digest {
         let start = Preimage::new(domain::GENESIS)
             .bytes(self.name.as_bytes())
-            .u64(self.start.as_millis())
-            .u8(self.tiers.votes as u8)
-            .u8(self.tiers.transactions as u8)
+            .u64(self.start.as_millis());
+        let start = self.tiers.digested().fold(start, Preimage::u8);
+        let start = start
             .u64(self.consensus.epoch_length)
             .u64(self.consensus.block_bytes_max)
             .u32(self.consensus.evidence_per_block_max)

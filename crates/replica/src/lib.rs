@@ -39,18 +39,18 @@ pub mod proof;
 mod replica;
 mod restore;
 pub mod sync;
+mod tiers;
 
 pub use admit::{AdmitError, admit};
 pub use audit::{AuditError, Auditor};
 pub use executor::application_root;
-pub use genesis::{
-    ConsensusRules, Genesis, GenesisError, GenesisMember, Purpose, TierFloors, transaction_id,
-};
+pub use genesis::{ConsensusRules, Genesis, GenesisError, GenesisMember, Purpose, transaction_id};
 pub use input::{Admission, Committed, Effect, Frame, Input, Installed, Lane, Record};
 pub use membership::MemberChange;
 pub use pool::{Pool, PoolConfig, Refusal};
 pub use replica::{Config, Replica, StartError};
 pub use restore::{Replayed, RestoreError, Restorer, Snapshot, SnapshotMeta};
+pub use tiers::{MessageKind, TierFloors};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

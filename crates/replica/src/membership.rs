@@ -19,8 +19,8 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use polity_consensus::committee::{CommitteeError, CommitteeTable, Member};
-use polity_consensus::fbpbft::Chain;
-use polity_crypto::{Tier, Verifier};
+use polity_consensus::fbpbft::{self, Chain};
+use polity_crypto::{Suite, Tier, Verifier};
 use polity_ledger::{Address, CommitteeChange, CommitteeChangeError, PendingChange};
 use polity_types::{Height, ReplicaId, wire};
 use serde::{Deserialize, Serialize};
@@ -208,6 +208,20 @@ fn apply(members: &mut Vec<GenesisMember>, change: MemberChange) {
     }
 }
 
+/// How many members these are and how long their longest signature is, if a NEW-VIEW of them fits no
+/// message: it carries a VIEW-CHANGE of each member of a quorum, with the certificate of a quorum.
+pub(crate) fn too_many_signatures(members: &[GenesisMember]) -> Option<(usize, usize)> {
+    /// What a VIEW-CHANGE has beside its certificate and its signature, at most.
+    const VIEW_CHANGE: usize = 512;
+    let suites = members.iter().map(|member| member.key.suite());
+    let bytes = suites.map(Suite::signature_length).max()?;
+    let quorum = members.len() - members.len().saturating_sub(1) / 3;
+    // A signature is written with its length in two bytes.
+    let view_change = (quorum + 1) * (bytes + 2) + VIEW_CHANGE;
+    (quorum * view_change > fbpbft::Config::BESIDE_BLOCK_BYTES_MAX)
+        .then_some((members.len(), bytes))
+}
+
 /// Whether these members may vote together. The rules are those of the genesis.
 fn is_committee<V: Verifier>(members: &[GenesisMember], floor: Tier, verifier: &V) -> bool {
     let names: BTreeSet<&str> = members.iter().map(|member| member.name.as_str()).collect();
@@ -218,5 +232,92 @@ fn is_committee<V: Verifier>(members: &[GenesisMember], floor: Tier, verifier: &
             // What is kept of it has to fit a row.
             && wire::encode(&Row::Present(member.clone())).len() <= CommitteeChange::LENGTH_MAX
     };
-    names.len() == members.len() && members.iter().all(may_vote) && table(members).is_ok()
+    names.len() == members.len()
+        && members.iter().all(may_vote)
+        && too_many_signatures(members).is_none()
+        && table(members).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString as _;
+    use polity_crypto::ed25519::Ed25519Signer;
+    use polity_crypto::hybrid::HybridSigner;
+    use polity_crypto::ml_dsa::MlDsaSigner;
+    use polity_crypto::{PublicKey, PublicVerifier, Signer};
+    use polity_ledger::TransactionId;
+    use polity_types::Weight;
+
+    fn key(signer: &dyn Signer) -> PublicKey {
+        signer.public_key().clone()
+    }
+
+    fn member(id: u32, key: PublicKey) -> GenesisMember {
+        GenesisMember {
+            id: ReplicaId::new(id),
+            name: format!("member {id}"),
+            key,
+            weight: Weight::new(1),
+            fee_account: "fees@thor".parse().unwrap(),
+        }
+    }
+
+    /// CR-6: a change that brings a key below the floor changes nothing; one that keeps it counts.
+    #[test]
+    fn cr_6_a_change_below_the_floor_changes_nothing() {
+        let hybrid = |number| key(&HybridSigner::from_seed(&[number; 32]));
+        let genesis: Vec<GenesisMember> = (0..4_u8)
+            .map(|number| member(u32::from(number), hybrid(number)))
+            .collect();
+        let membership = Membership::new(&genesis);
+        let weaker = [
+            key(&Ed25519Signer::from_seed(&[9; 32])),
+            key(&MlDsaSigner::from_seed_65(&[9; 32])),
+            key(&MlDsaSigner::from_seed_87(&[9; 32])),
+        ];
+        let after = |key: &PublicKey, floor| {
+            let change = MemberChange::Set(member(1, key.clone()));
+            // The longest key fits a change.
+            let change = change.encode().unwrap();
+            let pending = PendingChange {
+                height: Height::new(1),
+                transaction: TransactionId::new([1; 32]),
+                change,
+            };
+            let verifier = PublicVerifier::default();
+            membership.after(&[pending], floor, &verifier)[1]
+                .key
+                .clone()
+        };
+        for key in &weaker {
+            assert_eq!(
+                after(key, Tier::Hybrid),
+                genesis[1].key,
+                "{}",
+                key.to_string()
+            );
+            assert_eq!(after(key, Tier::Ed25519), *key);
+        }
+        let stronger = hybrid(9);
+        for floor in [Tier::Ed25519, Tier::Hybrid] {
+            assert_eq!(after(&stronger, floor), stronger);
+        }
+    }
+
+    /// The committees that a NEW-VIEW fits, by the suite of their keys: Ed25519 up to the largest.
+    #[test]
+    fn a_new_view_of_a_committee_fits_a_message() {
+        let limit = |key: PublicKey| {
+            (1..=256).rev().find(|members| {
+                let rows: Vec<GenesisMember> =
+                    (0..*members).map(|id| member(id, key.clone())).collect();
+                too_many_signatures(&rows).is_none()
+            })
+        };
+        assert_eq!(limit(key(&Ed25519Signer::from_seed(&[1; 32]))), Some(256));
+        assert_eq!(limit(key(&HybridSigner::from_seed(&[1; 32]))), Some(35));
+        assert_eq!(limit(key(&MlDsaSigner::from_seed_87(&[1; 32]))), Some(29));
+    }
 }

@@ -128,6 +128,7 @@ impl Federation {
             tiers: TierFloors {
                 votes: votes.tier(),
                 transactions: clients_with.tier(),
+                ..TierFloors::default()
             },
             consensus: ConsensusRules {
                 epoch_length,

@@ -78,6 +78,9 @@ impl Config {
     /// Largest encoded block that any configuration may allow.
     pub const BLOCK_BYTES_CEILING: usize = 16 * 1024 * 1024;
 
+    /// Bytes of what a message carries beside a block, at most.
+    pub const BESIDE_BLOCK_BYTES_MAX: usize = 2 * 1024 * 1024;
+
     /// Checks every range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let rules = [
@@ -153,8 +156,8 @@ impl Config {
     /// Bytes of an encoded message, at most: a block, the votes beside it and some slack.
     ///
     /// A NEW-VIEW carries a certificate in each VIEW-CHANGE; the slack covers the largest committee
-    /// with Ed25519.
+    /// with Ed25519, and whoever makes committees of longer signatures keeps them within it.
     pub fn message_bytes_max(&self) -> usize {
-        self.block_bytes_max + 2 * 1024 * 1024
+        self.block_bytes_max + Self::BESIDE_BLOCK_BYTES_MAX
     }
 }

@@ -477,6 +477,9 @@ struct Shown {
     name: String,
     replica: ReplicaId,
     key: String,
+    /// What the other members write into `[network.link_keys]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set_aside: Option<PathBuf>,
     /// What the authority has to run.
@@ -496,6 +499,7 @@ pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
         name,
         number,
         key,
+        link_key,
         set_aside,
         is_founder,
     } = rejoined;
@@ -505,6 +509,7 @@ pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
         ),
         name,
         replica: number,
+        link_key: (link_key != key).then(|| link_key.to_string()),
         key: key.to_string(),
         set_aside,
     };
@@ -522,6 +527,12 @@ pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
              Start it now: it follows, and votes from the next epoch on once the authority has run\n\n  {}\n",
             shown.name, shown.replica, shown.key, shown.command
         );
+        if let Some(key) = &shown.link_key {
+            text += &format!(
+                "\nThe other members let it in with this line under [network.link_keys] of their node.toml:\n\n  {} = \"{key}\"\n",
+                shown.name
+            );
+        }
         if !is_founder {
             text += "\nFor a member that the committee does not have yet, add --weight WEIGHT and --fee-account ADDRESS.\n\
                      The other members list its address under [network.peers] of their node.toml.";

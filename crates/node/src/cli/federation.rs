@@ -5,8 +5,10 @@ use crate::audit::{Audited, VerifyError, audit, export as write_export};
 use crate::driver::now;
 use crate::federation::{FederationError, Funded, GENESIS_FILE, Plan, found, load_genesis};
 use crate::progress;
+use crate::signing::parse_tier;
 use crate::table::Table;
 use clap::Args;
+use polity_crypto::Tier;
 use polity_types::Height;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -44,6 +46,9 @@ pub(super) struct Init {
     /// First UDP port of the nodes; their HTTP interfaces are 100 above
     #[arg(long, default_value_t = 7100)]
     base_port: u16,
+    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid
+    #[arg(long, default_value = "ed25519", value_name = "TIER", value_parser = parse_tier)]
+    tier: Tier,
 }
 
 #[derive(Serialize)]
@@ -69,6 +74,7 @@ pub(super) fn init(options: &Init, output: Output) -> Result<(), Failure> {
     let mut plan =
         Plan::local(options.platforms.clone(), options.base_port, now()).map_err(fail)?;
     plan.name.clone_from(&options.name);
+    plan.tier = options.tier;
     plan.accounts.clone_from(&options.accounts);
     let founded = found(&options.directory, &plan).map_err(fail)?;
     let chain = founded.genesis.chain().map_err(Failure::failed)?;

@@ -87,7 +87,6 @@ fn exit_code(error: &NodeError) -> u8 {
         NodeError::Config(_)
         | NodeError::Federation(FederationError::Config(_))
         | NodeError::Key(_)
-        | NodeError::Suite(_)
         | NodeError::OtherKey { .. }
         | NodeError::OtherMembersKey { .. }
         | NodeError::RetiredKey(_) => code::USAGE,

@@ -17,11 +17,13 @@ use crate::config;
 use crate::driver::now;
 use crate::federation::{FederationError, Plan};
 use crate::proof::{Proof, ProofFile};
+use crate::signing::{Provider, parse_provider, parse_tier};
 use crate::table::{Table, short};
 use crate::view::Status;
 use crate::wallet::BuildError;
 use clap::Args;
 use orders::{Orders, Refused};
+use polity_crypto::Tier;
 use polity_types::Amount;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ use std::time::Instant;
 pub(crate) const EXAMPLES: &str = "Examples:
   polity demo
   polity demo --keep fed && polity verify fed
+  polity demo --tier hybrid
   polity demo --orders payment-orders.csv --limit 100 --json
 
 A file of orders has the columns order_id,from_account,to_bank,to_account,amount. Each row is a LOCK
@@ -53,6 +56,12 @@ pub(crate) struct Options {
     /// Take only so many rows of the file
     #[arg(long, value_name = "NUMBER", requires = "orders")]
     limit: Option<usize>,
+    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid
+    #[arg(long, default_value = "ed25519", value_name = "TIER", value_parser = parse_tier)]
+    tier: Tier,
+    /// Library of the nodes' signatures: rust or aws-lc
+    #[arg(long, default_value = "rust", value_name = "NAME", value_parser = parse_provider)]
+    provider: Provider,
 }
 
 /// Why the demo ends early.
@@ -254,6 +263,8 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
     let interrupt = interrupt_on_signals().map_err(Failure::failed)?;
     let work = WorkDirectory::new(options.keep.as_deref()).map_err(Failure::failed)?;
     let mut plan = plan().map_err(Failure::usage)?;
+    plan.tier = options.tier;
+    plan.provider = options.provider;
     match &orders {
         None => story::prepare(&mut plan),
         Some(orders) => run_orders::prepare(&mut plan, orders),
@@ -273,7 +284,8 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
             scene.passed(
                 "start",
                 format!(
-                    "four processes, linked with QUIC and mutual TLS: {}",
+                    "four processes with {} keys, linked with QUIC and mutual TLS: {}",
+                    options.tier.name(),
                     MEMBERS.join(", ")
                 ),
             );

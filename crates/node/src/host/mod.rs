@@ -27,14 +27,14 @@ pub use recover::{
 };
 
 use crate::journal::{FileLayer, Journal, JournalError};
+use crate::signing::{NodeSigner, NodeVerifier};
 use crate::store::BlockEntry;
-use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Signer, Verifier};
 use polity_replica::{Effect, Input, Record, Replica, Snapshot};
 use polity_types::{Effects, StateMachine as _, Time, wire};
 
 /// The replica that a node runs.
-pub type NodeReplica = Replica<Ed25519Signer, Ed25519Verifier>;
+pub type NodeReplica = Replica<NodeSigner, NodeVerifier>;
 
 /// Something that may happen now, because everything before it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Released {
 
 /// A replica and its journal.
 #[derive(Debug)]
-pub struct Host<F, S = Ed25519Signer, V = Ed25519Verifier> {
+pub struct Host<F, S = NodeSigner, V = NodeVerifier> {
     replica: Replica<S, V>,
     journal: Journal<F>,
     places: Places,

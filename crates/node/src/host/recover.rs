@@ -2,9 +2,9 @@
 
 use super::{NodeReplica, Places};
 use crate::journal::{FileLayer, Journal, JournalError, RECORD_BYTES_MAX, Reader, Recovery};
+use crate::signing::{NodeSigner, NodeVerifier};
 use crate::store::{self, BlockEntry, Store, StoreError};
 use polity_consensus::fbpbft::{self, Block, Chain, Header, Keyring, VoteCertificate};
-use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::{Sha256Digest, Signer as _};
 use polity_ledger::Receipt;
 use polity_replica::sync::SyncRecord;
@@ -119,9 +119,9 @@ pub struct Basis<'a> {
     pub own: ReplicaId,
     /// The node's keys. It votes in the epochs whose committee has one of them beside its number, and
     /// follows in the others.
-    pub signers: Vec<Ed25519Signer>,
+    pub signers: Vec<NodeSigner>,
     /// The predicate of signatures.
-    pub verifier: Ed25519Verifier,
+    pub verifier: NodeVerifier,
     /// Keys private look-up tables.
     pub index_seed: Seed,
 }
@@ -213,7 +213,7 @@ pub fn recover<F: FileLayer>(
 fn replay<'s, F: FileLayer>(
     reader: &mut Reader<F>,
     store: &'s Store,
-    restorer: Restorer<Ed25519Verifier>,
+    restorer: Restorer<NodeVerifier>,
     indexed: Height,
     meta: Option<SnapshotMeta>,
 ) -> Result<(Replay<'s>, Recovery), RecoverError> {
@@ -251,7 +251,7 @@ fn replay<'s, F: FileLayer>(
 fn start_from_snapshot(
     store: &Store,
     basis: &Basis<'_>,
-) -> Result<Option<(Restorer<Ed25519Verifier>, SnapshotMeta)>, RecoverError> {
+) -> Result<Option<(Restorer<NodeVerifier>, SnapshotMeta)>, RecoverError> {
     let Some(snapshot) = store.latest_snapshot()?.and_then(decode_snapshot) else {
         return Ok(None);
     };
@@ -311,7 +311,7 @@ struct Applied {
 }
 
 struct Replay<'a> {
-    restorer: Restorer<Ed25519Verifier>,
+    restorer: Restorer<NodeVerifier>,
     store: &'a Store,
     places: Places,
     /// The height up to which the index is complete.

@@ -96,8 +96,8 @@ impl Story {
             &self.founded.genesis,
             Purpose::Production,
             Config::default(),
-            self.keys[index].ed25519().unwrap().clone(),
-            Ed25519Verifier::default(),
+            self.keys[index].signer().clone(),
+            NodeVerifier::default(),
             Seed::from_number(7),
         )
         .unwrap()
@@ -134,7 +134,7 @@ impl Story {
 
     fn verify(&self, bytes: &[u8]) -> Verified {
         let chain = self.founded.genesis.chain().unwrap().id();
-        let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+        let mut checker = Checker::new(NodeVerifier::default(), 0);
         let floor = polity_crypto::Tier::Ed25519;
         admit(bytes, chain, floor, &mut checker).unwrap()
     }
@@ -365,8 +365,8 @@ impl Story {
             genesis: &self.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signers: vec![self.keys[0].ed25519().unwrap().clone()],
-            verifier: Ed25519Verifier::default(),
+            signers: vec![self.keys[0].signer().clone()],
+            verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(seed),
         }
     }

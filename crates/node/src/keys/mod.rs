@@ -28,10 +28,9 @@ pub use passphrase::{
 pub use place::{former_path, take_place};
 
 use format::{Content, Refused, Sealed};
+use crate::signing::{NodeSigner, Provider, SuiteError};
 use polity_crypto::ed25519::Ed25519Signer;
-use polity_crypto::hybrid::HybridSigner;
-use polity_crypto::ml_dsa::MlDsaSigner;
-use polity_crypto::{Preimage, PublicKey, Signature, Signer, Suite};
+use polity_crypto::{Preimage, PublicKey, Signer as _, Suite, bare, domain};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,6 +84,9 @@ pub enum KeyFileError {
         "the environment variable {0} should hold the passphrase and is missing or no text; set it, or correct `keys.passphrase_env` in node.toml"
     )]
     NoVariable(String),
+    /// No key of this suite is a file.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
     /// The system has no randomness.
     #[error("the system gives no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
@@ -105,45 +107,17 @@ impl KeyFileError {
             | Self::Different
             | Self::NobodyToAsk
             | Self::NoVariable(_)
+            | Self::Suite(_)
             | Self::Randomness(_) => false,
         }
     }
 }
 
-/// A secret key of any suite that convinces strangers. Its bytes are wiped when it is dropped.
+/// A secret key of a suite that convinces strangers. Its bytes are wiped when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey {
     seed: Zeroizing<[u8; 32]>,
-    signer: KeySigner,
-}
-
-/// Signs with a key of any of [`SUITES`].
-#[derive(Clone, Debug)]
-pub enum KeySigner {
-    /// Ed25519.
-    Ed25519(Ed25519Signer),
-    /// ML-DSA-65 or ML-DSA-87.
-    MlDsa(Box<MlDsaSigner>),
-    /// Both.
-    Hybrid(Box<HybridSigner>),
-}
-
-impl Signer for KeySigner {
-    fn public_key(&self) -> &PublicKey {
-        match self {
-            Self::Ed25519(signer) => signer.public_key(),
-            Self::MlDsa(signer) => signer.public_key(),
-            Self::Hybrid(signer) => signer.public_key(),
-        }
-    }
-
-    fn sign(&self, preimage: &Preimage) -> Signature {
-        match self {
-            Self::Ed25519(signer) => signer.sign(preimage),
-            Self::MlDsa(signer) => signer.sign(preimage),
-            Self::Hybrid(signer) => signer.sign(preimage),
-        }
-    }
+    signer: NodeSigner,
 }
 
 impl SecretKey {
@@ -152,36 +126,21 @@ impl SecretKey {
         Self::generate_of(Suite::Ed25519)
     }
 
-    /// A new key of one of [`SUITES`].
-    ///
-    /// # Panics
-    ///
-    /// If the suite is none of them.
+    /// A new key of this suite from the randomness of the operating system.
     pub fn generate_of(suite: Suite) -> Result<Self, KeyFileError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(KeyFileError::Randomness)?;
-        Ok(Self::of_suite(suite, seed))
+        Ok(Self::from_seed(suite, seed)?)
     }
 
-    /// The Ed25519 key of a seed.
-    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
-        Self::of_suite(Suite::Ed25519, seed)
-    }
-
-    /// The key of a seed in one of [`SUITES`].
+    /// The key of a seed.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If the suite is none of them.
-    pub fn of_suite(suite: Suite, seed: Zeroizing<[u8; 32]>) -> Self {
-        let signer = match suite {
-            Suite::Ed25519 => KeySigner::Ed25519(Ed25519Signer::from_seed(&seed)),
-            Suite::MlDsa65 => KeySigner::MlDsa(Box::new(MlDsaSigner::from_seed_65(&seed))),
-            Suite::MlDsa87 => KeySigner::MlDsa(Box::new(MlDsaSigner::from_seed_87(&seed))),
-            Suite::Hybrid => KeySigner::Hybrid(Box::new(HybridSigner::from_seed(&seed))),
-            Suite::Stub | Suite::Hmac => panic!("keys of suite {} are no files", suite.name()),
-        };
-        Self { seed, signer }
+    /// If signatures of the suite convince nobody.
+    pub fn from_seed(suite: Suite, seed: Zeroizing<[u8; 32]>) -> Result<Self, SuiteError> {
+        let signer = NodeSigner::from_seed(suite, &seed, Provider::Rust)?;
+        Ok(Self { seed, signer })
     }
 
     /// Reads a key file. A sealed one opens with the passphrase of [`PassphraseSource::Standard`].
@@ -192,11 +151,11 @@ impl SecretKey {
     /// Reads a key file, and asks for a passphrase only if it is sealed.
     pub fn load_with(path: &Path, source: &PassphraseSource) -> Result<Self, KeyFileError> {
         match parse(path)? {
-            Content::Open(suite, seed) => Ok(Self::of_suite(suite, seed.0)),
+            Content::Open(suite, seed) => Ok(Self::from_seed(suite, seed.0)?),
             Content::Sealed(sealed) => {
                 let passphrase = source.get(&path.display().to_string())?;
                 let seed = sealed.open(&passphrase).map_err(named(path))?;
-                let key = Self::of_suite(sealed.public.suite(), seed.0);
+                let key = Self::from_seed(sealed.public.suite(), seed.0)?;
                 // Sealed together, so only a writer that was wrong about its own key comes here.
                 if *key.public_key() != sealed.public {
                     return Err(KeyFileError::Format(path.to_owned()));
@@ -209,7 +168,9 @@ impl SecretKey {
     /// The public half of a key file. A sealed one is not opened for this, so it is what the file says.
     pub fn peek(path: &Path) -> Result<PublicKey, KeyFileError> {
         match parse(path)? {
-            Content::Open(suite, seed) => Ok(Self::of_suite(suite, seed.0).public_key().clone()),
+            Content::Open(suite, seed) => {
+                Ok(Self::from_seed(suite, seed.0)?.public_key().clone())
+            },
             Content::Sealed(sealed) => Ok(sealed.public),
         }
     }
@@ -258,21 +219,37 @@ impl SecretKey {
     }
 
     /// Signs with the key.
-    pub fn signer(&self) -> &KeySigner {
+    pub fn signer(&self) -> &NodeSigner {
         &self.signer
     }
 
-    /// Signs with the key, if it is one of Ed25519.
-    pub fn ed25519(&self) -> Option<&Ed25519Signer> {
-        match &self.signer {
-            KeySigner::Ed25519(signer) => Some(signer),
-            KeySigner::MlDsa(_) | KeySigner::Hybrid(_) => None,
+    /// Signs with the key by the arithmetic of this library.
+    pub fn signer_by(&self, provider: Provider) -> NodeSigner {
+        NodeSigner::from_seed(self.suite(), &self.seed, provider)
+            .unwrap_or_else(|_| self.signer.clone())
+    }
+
+    /// The suite of the key.
+    pub fn suite(&self) -> Suite {
+        self.public_key().suite()
+    }
+
+    /// The seed of the Ed25519 key with which links are proved: that of the key itself, if it is one.
+    /// Halves of a hybrid are used for nothing else (CR-5), so its links have a key of their own.
+    pub fn link_seed(&self) -> Zeroizing<[u8; 32]> {
+        match self.suite() {
+            Suite::Ed25519 => self.seed.clone(),
+            _ => {
+                let label = Preimage::new(domain::LINK_KEY);
+                Zeroizing::new(bare::hmac_sha256(&self.seed[..], label.as_slice()))
+            }
         }
     }
 
-    /// The seed, for the handshake of links.
-    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        self.seed.clone()
+    /// The public half of the key with which links are proved.
+    pub fn link_key(&self) -> PublicKey {
+        let signer = Ed25519Signer::from_seed(&self.link_seed());
+        signer.public_key().clone()
     }
 }
 

@@ -42,14 +42,18 @@ fn cr_5_a_key_of_every_suite_survives_its_file_open_and_sealed(
     for path in [&open, &sealed] {
         let loaded = SecretKey::load_with(path, &source).unwrap();
         assert_eq!(loaded.public_key(), key.public_key());
-        assert_eq!(loaded.seed()[..], key.seed()[..]);
+        assert_eq!(loaded.seed[..], key.seed[..]);
         assert_eq!(SecretKey::peek(path).unwrap(), *key.public_key());
+        assert_eq!(loaded.suite(), suite);
+        assert_eq!(loaded.link_key(), key.link_key());
+        let is_own = loaded.link_key() == *loaded.public_key();
+        assert_eq!(is_own, suite == Suite::Ed25519);
     }
     assert!(!SecretKey::is_sealed(&open).unwrap());
     assert!(SecretKey::is_sealed(&sealed).unwrap());
     // Nothing of the secret is in the sealed file, and the temporary files are gone.
     let text = fs::read_to_string(&sealed).unwrap();
-    assert!(!text.contains(&hex(&key.seed()[..])));
+    assert!(!text.contains(&hex(&key.seed[..])));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
 }
 
@@ -111,6 +115,7 @@ fn cr_5_a_file_that_others_can_read_is_refused() {
 #[case::no_file_of_this_suite(
     "hmac-secret:0000000000000000000000000000000000000000000000000000000000000001\n"
 )]
+#[case::stub("stub-secret:0000000000000000000000000000000000000000000000000000000000000001\n")]
 #[case::upper_case(
     "ed25519-secret:AA00000000000000000000000000000000000000000000000000000000000000\n"
 )]
@@ -284,7 +289,7 @@ fn cr_5_nothing_that_is_shown_holds_a_secret(
     write(&open, &format!("{text}rest\n"));
     let error = SecretKey::load(&open).unwrap_err();
     shown.push(format!("{error} {error:?}"));
-    let seed = key.seed();
+    let seed = key.seed.clone();
     let secrets = [
         hex(&seed[..]),
         format!("{:?}", &seed[..4])

@@ -67,6 +67,7 @@ pub(crate) fn genesis() -> Genesis {
         tiers: TierFloors {
             votes: Tier::Stub,
             transactions: Tier::Stub,
+            ..TierFloors::default()
         },
         consensus: ConsensusRules::default(),
         members: (0_u32..)

@@ -5,7 +5,9 @@ use polity_consensus::committee::CommitteeError;
 use polity_crypto::ed25519::{Ed25519Signer, Ed25519Verifier};
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{Blake3Digest, KeyError, PublicKey, Signer, Suite, Tier};
-use polity_replica::{Config, Genesis, GenesisError, Purpose, Replica, StartError, TierFloors};
+use polity_replica::{
+    Config, Genesis, GenesisError, MessageKind, Purpose, Replica, StartError, TierFloors,
+};
 use polity_types::{ReplicaId, Seed, Weight};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -34,6 +36,15 @@ fn production() -> Genesis {
         .for_each(|p| real(&mut p.key));
     genesis.ledger.authority.keys.iter_mut().for_each(real);
     genesis
+}
+
+fn ed25519(number: u8) -> PublicKey {
+    Ed25519Signer::from_seed(&[number; 32]).public_key().clone()
+}
+
+fn hybrid(number: u8) -> PublicKey {
+    let signer = polity_crypto::hybrid::HybridSigner::from_seed(&[number; 32]);
+    signer.public_key().clone()
 }
 
 /// A key of small order: it signs everything.
@@ -74,6 +85,21 @@ fn below(field: &'static str) -> GenesisError {
 
 fn bad_key(field: &'static str, key: PublicKey, reason: KeyError) -> GenesisError {
     GenesisError::Key { field, key, reason }
+}
+
+fn below_floor(
+    field: &'static str,
+    key: &PublicKey,
+    kind: &'static str,
+    floor: Tier,
+) -> GenesisError {
+    GenesisError::BelowFloor {
+        field,
+        key: key.key_id(),
+        suite: key.suite(),
+        kind,
+        floor,
+    }
 }
 
 const EPOCH: &str = "from 1 to 1000000";
@@ -165,6 +191,40 @@ fn a_genesis_that_makes_no_sense_is_refused(
 #[case::hmac_votes(|g: &mut Genesis| g.tiers.votes = Tier::Hmac, below("votes"))]
 #[case::stub_transactions(|g: &mut Genesis| g.tiers.transactions = Tier::Stub, below("transactions"))]
 #[case::hmac_transactions(|g: &mut Genesis| g.tiers.transactions = Tier::Hmac, below("transactions"))]
+#[case::certificates(|g: &mut Genesis| g.tiers.certificates = Some(Tier::Hmac), below("certificates"))]
+#[case::evidence(|g: &mut Genesis| g.tiers.evidence = Some(Tier::Hmac), below("evidence"))]
+#[case::opinions(|g: &mut Genesis| g.tiers.opinions = Some(Tier::Hmac), below("opinions"))]
+#[case::key_records(|g: &mut Genesis| g.tiers.key_records = Some(Tier::Stub), below("key_records"))]
+#[case::gossip(|g: &mut Genesis| g.tiers.gossip = Some(Tier::Hmac), below("gossip"))]
+#[case::stub_links(
+    |g: &mut Genesis| g.tiers.links = Some(Tier::Stub),
+    GenesisError::Links("anybody can make a checksum")
+)]
+#[case::hybrid_links(
+    |g: &mut Genesis| g.tiers.links = Some(Tier::Hybrid),
+    GenesisError::Links("ends of a link are proved with Ed25519, under a hybrid key exchange")
+)]
+#[case::hybrid_votes(
+    |g: &mut Genesis| g.tiers.votes = Tier::Hybrid,
+    below_floor("members.key", &ed25519(1), "votes", Tier::Hybrid)
+)]
+#[case::hybrid_evidence(
+    |g: &mut Genesis| g.tiers.evidence = Some(Tier::Hybrid),
+    below_floor("members.key", &ed25519(1), "evidence", Tier::Hybrid)
+)]
+#[case::one_member_below(
+    |g: &mut Genesis| {
+        g.tiers.votes = Tier::Hybrid;
+        for number in 0..3 {
+            g.members[usize::from(number)].key = hybrid(number);
+        }
+    },
+    below_floor("members.key", &ed25519(4), "votes", Tier::Hybrid)
+)]
+#[case::hybrid_transactions(
+    |g: &mut Genesis| g.tiers.transactions = Tier::Hybrid,
+    below_floor("ledger.accounts.owner", &ed25519(5), "transactions", Tier::Hybrid)
+)]
 #[case::weak_member(
     |g: &mut Genesis| g.members[1].key = weak(),
     bad_key("members.key", weak(), KeyError::Weak)
@@ -183,11 +243,11 @@ fn a_genesis_that_makes_no_sense_is_refused(
 )]
 #[case::stub_member(
     |g: &mut Genesis| g.members[1].key = key("x"),
-    bad_key("members.key", key("x"), KeyError::UnknownSuite)
+    below_floor("members.key", &key("x"), "votes", Tier::Ed25519)
 )]
 #[case::stub_owner(
     |g: &mut Genesis| g.ledger.accounts[0].owner = key("x"),
-    bad_key("ledger.accounts.owner", key("x"), KeyError::UnknownSuite)
+    below_floor("ledger.accounts.owner", &key("x"), "transactions", Tier::Ed25519)
 )]
 fn cr_6_production_refuses_what_convinces_nobody(
     #[case] change: fn(&mut Genesis),
@@ -195,7 +255,7 @@ fn cr_6_production_refuses_what_convinces_nobody(
 ) {
     let mut genesis = production();
     change(&mut genesis);
-    let verifier = Ed25519Verifier::default();
+    let verifier = polity_crypto::PublicVerifier::default();
     assert_eq!(
         genesis.validate(Purpose::Production, &verifier),
         Err(expected.clone())
@@ -218,7 +278,96 @@ fn cr_6_a_simulation_keeps_the_floor_it_names() {
     let member = genesis.members[0].key.clone();
     assert_eq!(
         genesis.validate(Purpose::Simulation, &StubVerifier),
-        Err(bad_key("members.key", member, KeyError::UnknownSuite))
+        Err(below_floor("members.key", &member, "votes", Tier::Ed25519))
+    );
+}
+
+/// CR-6: stronger keys than the floor asks for are taken, and each kind has a floor of its own.
+#[test]
+fn cr_6_hybrid_keys_and_floors_of_every_kind_start_a_federation() {
+    let verifier = polity_crypto::PublicVerifier::default();
+    let mut genesis = production();
+    for (number, member) in (0..).zip(&mut genesis.members) {
+        member.key = hybrid(number);
+    }
+    let sound = Ok(());
+    assert_eq!(genesis.validate(Purpose::Production, &verifier), sound);
+    genesis.tiers = TierFloors {
+        evidence: Some(Tier::Ed25519),
+        links: Some(Tier::Hmac),
+        ..TierFloors::of(Tier::Hybrid)
+    };
+    genesis.tiers.transactions = Tier::Ed25519;
+    assert_eq!(genesis.validate(Purpose::Production, &verifier), sound);
+    assert_eq!(genesis.tiers.floor(MessageKind::Certificates), Tier::Hybrid);
+    assert_eq!(
+        genesis.tiers.of_members(),
+        (MessageKind::Votes, Tier::Hybrid)
+    );
+    // ML-DSA alone is one scheme.
+    let alone = polity_crypto::ml_dsa::MlDsaSigner::from_seed_87(&[1; 32]);
+    genesis.members[0].key = alone.public_key().clone();
+    assert_eq!(
+        genesis.validate(Purpose::Production, &verifier),
+        Err(below_floor(
+            "members.key",
+            alone.public_key(),
+            "votes",
+            Tier::Hybrid
+        ))
+    );
+    genesis.tiers = TierFloors::default();
+    assert_eq!(genesis.validate(Purpose::Production, &verifier), sound);
+}
+
+/// Floors that are left out change nothing in the id; each that is named does.
+#[test]
+fn cr_6_the_id_of_a_genesis_covers_every_floor() {
+    let genesis = production();
+    let mut ids = BTreeSet::from([genesis.id()]);
+    let floors: [fn(&mut TierFloors) -> &mut Option<Tier>; 6] = [
+        |t| &mut t.certificates,
+        |t| &mut t.evidence,
+        |t| &mut t.opinions,
+        |t| &mut t.key_records,
+        |t| &mut t.gossip,
+        |t| &mut t.links,
+    ];
+    for floor in floors {
+        for tier in [Tier::Stub, Tier::Hmac, Tier::Ed25519, Tier::Hybrid] {
+            let mut other = genesis.clone();
+            *floor(&mut other.tiers) = Some(tier);
+            assert!(ids.insert(other.id()));
+            let text = serde_json::to_string(&other).unwrap();
+            assert_eq!(serde_json::from_str::<Genesis>(&text).unwrap(), other);
+        }
+    }
+}
+
+/// A NEW-VIEW carries a certificate in each VIEW-CHANGE; with long signatures it has to fit a message.
+#[test]
+fn cr_6_a_committee_whose_new_view_fits_no_message_is_refused() {
+    let verifier = polity_crypto::PublicVerifier::default();
+    let with = |members: u32| {
+        let mut genesis = production();
+        let pattern = genesis.members[0].clone();
+        genesis.members = (0..members)
+            .map(|number| polity_replica::GenesisMember {
+                id: ReplicaId::new(number),
+                name: format!("member {number}"),
+                key: hybrid(number as u8),
+                ..pattern.clone()
+            })
+            .collect();
+        genesis.validate(Purpose::Production, &verifier)
+    };
+    assert_eq!(with(35), Ok(()));
+    assert_eq!(
+        with(36),
+        Err(GenesisError::TooManySignatures {
+            members: 36,
+            bytes: 3_373
+        })
     );
 }
 

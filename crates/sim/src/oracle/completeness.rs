@@ -159,7 +159,8 @@ impl Completeness {
         let first = self.heard.get(&place);
         let offence = match (first, statement, message) {
             (None, Statement::NewView, Message::NewView(proposal)) => {
-                is_unjustified(&proposal.new_view, members).then(|| (statement.offence(), view..=view))
+                is_unjustified(&proposal.new_view, members)
+                    .then(|| (statement.offence(), view..=view))
             }
             (None, Statement::Commit, _) if !self.crowded.contains(&(listener.id, from)) => {
                 let hides = |(later, claim): &(View, &[u8])| hides(*later, claim, view);

@@ -34,9 +34,10 @@ fn genesis(input: &Json) -> Result<Json, Json> {
             GenesisError::Name { .. } => "name",
             GenesisError::RepeatedName(_) => "repeated name",
             GenesisError::Range { .. } => "range",
-            GenesisError::Tier { .. } => "tier",
+            GenesisError::Tier { .. } | GenesisError::Links(_) => "tier",
+            GenesisError::TooManySignatures { .. } => "signatures",
             GenesisError::Committee(_) => "committee",
-            GenesisError::Key { .. } => "key",
+            GenesisError::Key { .. } | GenesisError::BelowFloor { .. } => "key",
             GenesisError::Ledger(_) => "ledger",
         }})
     })?;

@@ -125,8 +125,8 @@ fn what_was_said_before_a_crash_survives_it() {
             genesis: &story.founded.genesis,
             config: Config::default(),
             own: OWN,
-            signers: vec![story.keys[0].ed25519().unwrap().clone()],
-            verifier: Ed25519Verifier::default(),
+            signers: vec![story.keys[0].signer().clone()],
+            verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(8),
         };
         let recovered = recover(survived, &index, basis)

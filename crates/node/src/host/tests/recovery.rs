@@ -12,8 +12,8 @@ fn a_lost_journal_is_no_fresh_start() {
         genesis: &story.founded.genesis,
         config: Config::default(),
         own: OWN,
-        signers: vec![story.keys[0].ed25519().unwrap().clone()],
-        verifier: Ed25519Verifier::default(),
+        signers: vec![story.keys[0].signer().clone()],
+        verifier: NodeVerifier::default(),
         index_seed: Seed::from_number(8),
     };
     let result = recover(MemoryFile::default(), &index, basis);
@@ -45,7 +45,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     let mut restorer = Restorer::new(
         &story.founded.genesis,
         Purpose::Production,
-        Ed25519Verifier::default(),
+        NodeVerifier::default(),
         Seed::from_number(1),
     )
     .unwrap();
@@ -57,7 +57,7 @@ fn a_snapshot_and_the_rest_of_the_journal_make_the_same_replica() {
     })
     .unwrap();
     let again = restorer
-        .finish(Config::default(), story.keys[0].ed25519().unwrap().clone())
+        .finish(Config::default(), story.keys[0].signer().clone())
         .unwrap();
     assert_eq!(again.tip(), lived.host.replica().tip());
 }
@@ -117,7 +117,7 @@ fn fb_18_ends_of_epochs_are_made_again_from_the_journal() {
         assert_eq!(index.epoch_ends(Epoch::ZERO, 100).unwrap(), expected);
     }
     let mut light = LightClient::from_genesis(&chain, story.founded.genesis.start);
-    let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+    let mut checker = Checker::new(NodeVerifier::default(), 0);
     for (_, bytes) in &expected {
         let end = wire::decode(bytes, 1 << 20).unwrap();
         light.advance(&end, &mut checker).unwrap();
@@ -218,7 +218,7 @@ fn fb_15_the_journal_of_another_member_is_refused() {
     let file = lived.file.after_crash(Loss::Nothing);
     let mut basis = story.basis(9);
     basis.own = ReplicaId::new(1);
-    basis.signers = vec![story.keys[1].ed25519().unwrap().clone()];
+    basis.signers = vec![story.keys[1].signer().clone()];
     let scratch = Scratch::new();
     let chain = story.founded.genesis.chain().unwrap().id();
     let index = Store::open(&scratch.path().join("index"), chain).unwrap();

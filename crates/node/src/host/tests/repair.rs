@@ -436,7 +436,7 @@ fn fb_15_a_damaged_journal_that_is_older_or_foreign_is_not_repaired() {
         other => panic!("{:?}", other.map(|bytes| bytes.len())),
     }
     let mut basis = story.basis(9);
-    basis.signers = vec![story.keys[1].ed25519().unwrap().clone()];
+    basis.signers = vec![story.keys[1].signer().clone()];
     assert!(matches!(
         examine(&mut reader(&story, &bytes), &lived.index, &basis),
         Err(RepairError::Recover(RecoverError::Journal(

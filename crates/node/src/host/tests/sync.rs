@@ -273,7 +273,7 @@ fn fb_19_what_is_served_can_be_verified() {
     let SyncAnswer::Epochs { ends, offer } = answer(SyncRequest::Epochs { from }, &source) else {
         panic!("ends were asked for");
     };
-    let mut checker = Checker::new(Ed25519Verifier::default(), 0);
+    let mut checker = Checker::new(NodeVerifier::default(), 0);
     let mut light = LightClient::from_genesis(&chain, story.founded.genesis.start);
     for end in &ends[..2] {
         light.advance(end, &mut checker).unwrap();
