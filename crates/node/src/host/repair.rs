@@ -294,8 +294,7 @@ pub fn examine<F: FileLayer>(
     store: &Store,
     basis: &Basis<'_>,
 ) -> Result<(Survey, Height), RepairError> {
-    let keys = basis.signers.iter();
-    journal.check_owner(keys.map(|signer| signer.public_key().fingerprint()))?;
+    journal.check_owner(basis.owners())?;
     let indexed = || {
         store.check_bound(&journal.identity())?;
         let snapshot = store.latest_snapshot()?.map(|snapshot| snapshot.height);

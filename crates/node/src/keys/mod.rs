@@ -17,8 +17,11 @@ mod format;
 mod passphrase;
 mod place;
 pub mod records;
+pub mod ring;
 #[cfg(test)]
 mod tests;
+pub mod token;
+pub mod watch;
 
 pub use format::{Cost, SUITES};
 pub use passphrase::{
@@ -27,8 +30,8 @@ pub use passphrase::{
 
 pub use place::{former_path, take_place};
 
-use format::{Content, Refused, Sealed};
 use crate::signing::{NodeSigner, Provider, SuiteError};
+use format::{Content, Refused, Sealed};
 use polity_crypto::ed25519::Ed25519Signer;
 use polity_crypto::{Preimage, PublicKey, Signer as _, Suite, bare, domain};
 use std::fmt;
@@ -84,6 +87,12 @@ pub enum KeyFileError {
         "the environment variable {0} should hold the passphrase and is missing or no text; set it, or correct `keys.passphrase_env` in node.toml"
     )]
     NoVariable(String),
+    /// The key is in a token, and that cannot be used.
+    #[error(transparent)]
+    Token(Box<token::TokenError>),
+    /// What is in a token stays there.
+    #[error("the key is in a token, which does not give it away")]
+    InToken,
     /// No key of this suite is a file.
     #[error(transparent)]
     Suite(#[from] SuiteError),
@@ -108,6 +117,8 @@ impl KeyFileError {
             | Self::NobodyToAsk
             | Self::NoVariable(_)
             | Self::Suite(_)
+            | Self::Token(_)
+            | Self::InToken
             | Self::Randomness(_) => false,
         }
     }
@@ -143,6 +154,14 @@ impl SecretKey {
         Ok(Self { seed, signer })
     }
 
+    /// A key in a token. Links are proved with `link`, because their handshakes want a key in memory.
+    pub fn of_token(signer: token::TokenSigner, link: &Self) -> Self {
+        Self {
+            seed: link.link_seed(),
+            signer: NodeSigner::Token(signer),
+        }
+    }
+
     /// Reads a key file. A sealed one opens with the passphrase of [`PassphraseSource::Standard`].
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         Self::load_with(path, &PassphraseSource::Standard)
@@ -168,9 +187,7 @@ impl SecretKey {
     /// The public half of a key file. A sealed one is not opened for this, so it is what the file says.
     pub fn peek(path: &Path) -> Result<PublicKey, KeyFileError> {
         match parse(path)? {
-            Content::Open(suite, seed) => {
-                Ok(Self::from_seed(suite, seed.0)?.public_key().clone())
-            },
+            Content::Open(suite, seed) => Ok(Self::from_seed(suite, seed.0)?.public_key().clone()),
             Content::Sealed(sealed) => Ok(sealed.public),
         }
     }
@@ -183,8 +200,7 @@ impl SecretKey {
     /// Writes a key file that does not exist yet, readable for its own user alone. `purpose` becomes
     /// a comment.
     pub fn store(&self, path: &Path, purpose: &str) -> Result<(), KeyFileError> {
-        let suite = self.public_key().suite();
-        let line = format::open_line(suite, &self.seed);
+        let line = format::open_line(self.suite(), self.stored_seed()?);
         self.write(path, purpose, &line)
     }
 
@@ -200,8 +216,20 @@ impl SecretKey {
         getrandom::fill(&mut salt).map_err(KeyFileError::Randomness)?;
         getrandom::fill(&mut nonce).map_err(KeyFileError::Randomness)?;
         let public = self.public_key().clone();
-        let sealed = Sealed::seal(&self.seed, public, passphrase, cost, (salt, nonce));
+        let seed = self.stored_seed()?;
+        let sealed = Sealed::seal(seed, public, passphrase, cost, (salt, nonce));
         self.write(path, purpose, &sealed.map_err(named(path))?.to_text())
+    }
+
+    /// The seed of the key itself, if it is in memory.
+    fn stored_seed(&self) -> Result<&[u8; 32], KeyFileError> {
+        match &self.signer {
+            NodeSigner::Token(_) => Err(KeyFileError::InToken),
+            NodeSigner::Ed25519(_)
+            | NodeSigner::AwsLc(_)
+            | NodeSigner::MlDsa(_)
+            | NodeSigner::Hybrid(_) => Ok(&self.seed),
+        }
     }
 
     fn write(&self, path: &Path, purpose: &str, lines: &str) -> Result<(), KeyFileError> {
@@ -225,8 +253,11 @@ impl SecretKey {
 
     /// Signs with the key by the arithmetic of this library.
     pub fn signer_by(&self, provider: Provider) -> NodeSigner {
-        NodeSigner::from_seed(self.suite(), &self.seed, provider)
-            .unwrap_or_else(|_| self.signer.clone())
+        match self.stored_seed() {
+            Ok(seed) => NodeSigner::from_seed(self.suite(), seed, provider)
+                .unwrap_or_else(|_| self.signer.clone()),
+            Err(_) => self.signer.clone(),
+        }
     }
 
     /// The suite of the key.

@@ -392,3 +392,6 @@ pub fn relative(moment: Time, now: Time) -> String {
         format!("{} ago", days(now.saturating_since(moment)))
     }
 }
+
+#[cfg(test)]
+mod tests;
