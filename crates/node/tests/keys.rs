@@ -2,37 +2,19 @@
 
 mod common;
 
-use common::{Scratch, program};
+use common::{
+    MEMBERS, PATIENCE, Scratch, advance_to, done, plan, polity, start, status, text,
+    wait_caught_up, wait_signs,
+};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
-fn polity(arguments: &[&str]) -> Output {
-    Command::new(program())
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-/// What a command that goes well says in JSON.
-fn json(arguments: &[&str]) -> Value {
-    let output = polity(&[arguments, &["--json"]].concat());
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {text} {errors}");
-    serde_json::from_str(text.trim()).unwrap()
-}
+use std::time::Instant;
 
 /// What a command that fails says.
 fn refusal(arguments: &[&str]) -> String {
     let output = polity(arguments);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Every secret in the key files of a directory, in digits.
@@ -59,19 +41,19 @@ fn cr_7_a_key_lives_from_its_making_to_its_revocation() {
     let scratch = Scratch::new();
     let path = scratch.path().join("carol.key");
     let file = text(&path);
-    let made = json(&["keys", "new", file]);
+    let made = done(&["keys", "new", file]);
     assert_eq!(made["key"]["standing"], "valid");
     let first = made["key"]["id"].as_str().unwrap().to_owned();
     // Never overwritten.
     let error = refusal(&["keys", "new", file]);
     assert!(error.contains("is not overwritten"), "{error}");
 
-    let rotated = json(&["keys", "rotate", file, "--suite", "hybrid"]);
+    let rotated = done(&["keys", "rotate", file, "--suite", "hybrid"]);
     assert_eq!(rotated["key"]["suite"], "hybrid");
     let second = rotated["key"]["id"].as_str().unwrap().to_owned();
     let former = scratch.path().join(format!("carol.key.{first}"));
     assert!(former.exists());
-    let shown = json(&["keys", "show", file]);
+    let shown = done(&["keys", "show", file]);
     assert_eq!(shown["key"]["id"], second.as_str());
     assert_eq!(shown["history"].as_array().unwrap().len(), 2);
     // The old key is good for a day more, which is soon.
@@ -85,20 +67,20 @@ fn cr_7_a_key_lives_from_its_making_to_its_revocation() {
     // The newest key is not revoked by mistake; a former one is.
     let error = refusal(&["keys", "revoke", file]);
     assert!(error.contains("keys rotate"), "{error}");
-    json(&["keys", "revoke", file, "--key", &first]);
-    let shown = json(&["keys", "show", text(&former)]);
+    done(&["keys", "revoke", file, "--key", &first]);
+    let shown = done(&["keys", "show", text(&former)]);
     assert_eq!(shown["key"]["standing"], "revoked");
     let error = refusal(&["keys", "rotate", text(&former)]);
     assert!(error.contains("revoked"), "{error}");
 
     let out = scratch.path().join("carol.records");
-    let exported = json(&["keys", "export", file, "--out", text(&out)]);
+    let exported = done(&["keys", "export", file, "--out", text(&out)]);
     assert_eq!(exported["entries"].as_array().unwrap().len(), 3);
     assert_eq!(
         std::fs::read(&out).unwrap(),
         std::fs::read(scratch.path().join("key-records")).unwrap()
     );
-    json(&["keys", "revoke", file, "--force"]);
+    done(&["keys", "revoke", file, "--force"]);
     // Clients sign nothing with it.
     let error = refusal(&[
         "transfer",
@@ -182,7 +164,7 @@ fn cr_5_a_sealed_key_needs_its_passphrase_and_nothing_shows_a_secret() {
     );
     assert!(outputs[5].1.contains("does not open"), "{}", outputs[5].1);
     // The key that followed a sealed one is sealed.
-    let shown = json(&["keys", "show", text(&sealed)]);
+    let shown = done(&["keys", "show", text(&sealed)]);
     assert_eq!(shown["is_sealed"], true);
     let secrets = secrets(scratch.path());
     assert_eq!(secrets.len(), 2, "the open key and the one before it");
@@ -203,10 +185,50 @@ fn cr_5_files_that_others_can_read_are_refused_with_a_sentence() {
     use std::os::unix::fs::PermissionsExt as _;
     let scratch = Scratch::new();
     let path = scratch.path().join("key");
-    json(&["keys", "new", text(&path)]);
+    done(&["keys", "new", text(&path)]);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     for command in ["show", "rotate", "revoke", "export"] {
         let error = refusal(&["keys", command, text(&path)]);
         assert!(error.contains("chmod 600"), "{error}");
     }
+}
+
+#[test]
+fn cr_7_a_member_votes_on_while_its_key_is_rotated_and_follows_when_it_is_revoked() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("fed");
+    let mut plan = plan(&MEMBERS);
+    plan.epoch_length = 12;
+    let mut cluster = start(&directory, plan);
+    advance_to(&mut cluster, 0, 3);
+    let sprout = cluster.nodes[1].directory.clone();
+    let rotated = done(&["keys", "rotate", text(&sprout), "--dir", text(&directory)]);
+    let from = rotated["counts_from"].as_u64().unwrap();
+    // With both keys: the old one votes up to the end of the epoch.
+    cluster.kill(1);
+    cluster.spawn(1).unwrap();
+    cluster.wait_ready().unwrap();
+    wait_caught_up(&mut cluster, 1, 0);
+    assert!(status(&cluster, 1).votes);
+    advance_to(&mut cluster, 0, from + 1);
+    wait_caught_up(&mut cluster, 1, 0);
+    assert!(status(&cluster, 1).votes);
+    wait_signs(&mut cluster, 0, 1);
+
+    // Without a restart.
+    done(&["keys", "revoke", text(&sprout), "--force"]);
+    let until = Instant::now() + PATIENCE;
+    while status(&cluster, 1).votes {
+        assert!(Instant::now() < until, "it votes with a revoked key");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let height = status(&cluster, 0).height.get();
+    advance_to(&mut cluster, 1, height + 3);
+    // And after a restart it follows, too.
+    cluster.kill(1);
+    cluster.spawn(1).unwrap();
+    cluster.wait_ready().unwrap();
+    wait_caught_up(&mut cluster, 1, 0);
+    assert!(!status(&cluster, 1).votes);
+    cluster.stop().unwrap();
 }

@@ -57,10 +57,22 @@ struct Sealing {
 }
 
 impl Sealing {
-    fn source(&self) -> PassphraseSource {
-        self.passphrase_file
-            .clone()
-            .map_or(PassphraseSource::Standard, PassphraseSource::File)
+    /// Where the passphrase of a key is: where the command line says, or the configuration of the node.
+    fn source(&self, path: &Path) -> Result<PassphraseSource, Failure> {
+        if let Some(file) = &self.passphrase_file {
+            return Ok(PassphraseSource::File(file.clone()));
+        }
+        let config = path.join(config::FILE_NAME);
+        if !config.is_file() {
+            return Ok(PassphraseSource::Standard);
+        }
+        let config = NodeConfig::load(&config).map_err(Failure::usage)?;
+        if config.keys.token.is_some() {
+            return Err(Failure::usage(
+                "the key of this node is in a token: make the next one there, name it with `keys.token.key` in node.toml, and have the authority run `polity committee set`",
+            ));
+        }
+        Ok(config.keys.passphrase())
     }
 }
 
@@ -75,9 +87,9 @@ struct New {
     /// Seal it with a passphrase
     #[arg(long)]
     seal: bool,
-    /// Whose key it is: a comment in the file
-    #[arg(long, value_name = "TEXT", default_value = "polity keys new")]
-    purpose: String,
+    /// Whose key it is, for a comment in the file; without it the name of the file
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
     #[command(flatten)]
     sealing: Sealing,
 }
@@ -181,6 +193,14 @@ fn file_of(path: &Path) -> PathBuf {
     }
 }
 
+/// The name of a key file, which says best whose key it is.
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// A standing in words.
 fn words(standing: Standing, now: Time) -> String {
     match standing {
@@ -250,13 +270,9 @@ fn new(options: &New, output: Output) -> Result<(), Failure> {
     let mut records = Records::beside(path).map_err(Failure::usage)?;
     let key = SecretKey::generate_of(options.suite).map_err(Failure::failed)?;
     let is_sealed = options.seal || options.sealing.passphrase_file.is_some();
-    store(
-        &key,
-        path,
-        &options.purpose,
-        is_sealed,
-        &options.sealing.source(),
-    )?;
+    let purpose = options.purpose.clone().unwrap_or_else(|| name_of(path));
+    let source = options.sealing.source(path)?;
+    store(&key, path, &purpose, is_sealed, &source)?;
     records.begin(&key, now).map_err(Failure::failed)?;
     let made = Made {
         file: path.clone(),
@@ -387,7 +403,7 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
             "to tell the ledger, name the federation with --dir DIR or a node with --api HOST:PORT",
         ));
     }
-    let source = options.sealing.source();
+    let source = options.sealing.source(&options.path)?;
     let _lock = Records::lock(&file).map_err(Failure::failed)?;
     let old = SecretKey::load_with(&file, &source).map_err(Failure::usage)?;
     let mut records = Records::beside(&file).map_err(Failure::usage)?;
@@ -404,7 +420,7 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
         let key = SecretKey::generate_of(suite).map_err(Failure::failed)?;
         let path = former_path(&file, key.public_key().key_id());
         let is_sealed = SecretKey::is_sealed(&file).map_err(Failure::usage)?;
-        store(&key, &path, "polity keys rotate", is_sealed, &source)?;
+        store(&key, &path, &name_of(&file), is_sealed, &source)?;
         records.rotate(&old, &key, now).map_err(Failure::failed)?;
         (key, path)
     };
@@ -439,6 +455,13 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
             "have the authority run `polity committee set {name} --replica {number} --key {} --dir FEDERATION` within a day, then restart the node; until the next epoch it votes with the old key",
             new.public_key()
         ),
+    };
+    let next = match &role {
+        Role::Member { name, .. } if new.suite() != Suite::Ed25519 => format!(
+            "{next}. The other members put {name} = \"{}\" under [network.link_keys] of their node.toml when it restarts",
+            new.link_key()
+        ),
+        _ => next,
     };
     let former = former_path(&file, old.public_key().key_id());
     take_place(&file, &new_path, &former).map_err(Failure::failed)?;
@@ -475,7 +498,8 @@ fn revoke(options: &Revoke, output: Output) -> Result<(), Failure> {
     let file = file_of(&options.path);
     let _lock = Records::lock(&file).map_err(Failure::failed)?;
     let mut records = Records::beside(&file).map_err(Failure::usage)?;
-    let key = SecretKey::load_with(&file, &options.sealing.source()).map_err(Failure::usage)?;
+    let key = SecretKey::load_with(&file, &options.sealing.source(&options.path)?)
+        .map_err(Failure::usage)?;
     let id = options.key.unwrap_or(key.public_key().key_id());
     let newest = records.history(key.public_key()).last();
     let is_newest = newest.is_none_or(|newest| newest.key.key_id() == id);

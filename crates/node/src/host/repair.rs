@@ -53,7 +53,7 @@ use crate::journal::{
 };
 use crate::store::Store;
 use polity_consensus::fbpbft::{self, Chain, Halt, Keyring};
-use polity_crypto::{Sha256Digest, Signer as _};
+use polity_crypto::Sha256Digest;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{Config, Purpose, Record, RestoreError, Restorer};
 use polity_types::{Epoch, Height, wire};
