@@ -105,6 +105,8 @@ domains! {
     LINK_KEY = "polity/link-key/v1";
     /// Component keys of a hybrid, from one seed (CR-5).
     HYBRID_SEED = "polity/hybrid-seed/v1";
+    /// What is open in a sealed key file, bound to what is not (CR-5).
+    KEY_FILE = "polity/node/key-file/v1";
     /// Checksum of a journal's header or record.
     JOURNAL = "polity/node/journal/v1";
     /// Stateless reset tokens of a node, so that it can tell peers after a restart.

@@ -1,6 +1,7 @@
 //! `node.toml`: what one node does that its federation need not agree on.
 
 use crate::journal::RECORD_BYTES_MAX;
+use crate::keys::PassphraseSource;
 use crate::signing::{NodeVerifier, Provider};
 use crate::transport::{self, Lane};
 use polity_consensus::fbpbft;
@@ -10,7 +11,7 @@ use polity_types::ReplicaId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Name of the configuration in a node's directory.
@@ -47,6 +48,9 @@ pub struct NodeConfig {
     /// The library of signatures.
     #[serde(default)]
     pub crypto: Crypto,
+    /// Where the key of this node is, and what opens it.
+    #[serde(default, skip_serializing_if = "Keys::is_standard")]
+    pub keys: Keys,
 }
 
 /// Where members listen, by name.
@@ -184,6 +188,74 @@ pub struct Verification {
 pub struct Crypto {
     /// The library that signs and verifies (CR-8).
     pub provider: Provider,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// The file whose first line is the passphrase of the key file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The environment variable that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase_env: Option<String>,
+    /// The key is in a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+
+/// `[keys.token]`: a key that a PKCS#11 token holds and does not give away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// The PKCS#11 module, a shared library.
+    pub module: PathBuf,
+    /// Label of the token.
+    pub token: String,
+    /// Label of the Ed25519 key in it.
+    pub key: String,
+    /// The file whose first line is the PIN.
+    pub pin_file: PathBuf,
+}
+
+impl Keys {
+    /// Whether nothing is said.
+    pub fn is_standard(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What opens the key file.
+    pub fn passphrase(&self) -> PassphraseSource {
+        match (&self.passphrase_file, &self.passphrase_env) {
+            (Some(path), _) => PassphraseSource::File(path.clone()),
+            (None, Some(name)) => PassphraseSource::Environment(name.clone()),
+            (None, None) => PassphraseSource::Standard,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.passphrase_file.is_some() && self.passphrase_env.is_some() {
+            return Err(bad(
+                "keys.passphrase_env",
+                "says where the passphrase is, and `keys.passphrase_file` does, too; remove one of them",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The table of a configuration for people.
+    fn to_text(&self) -> String {
+        if self.is_standard() {
+            return String::new();
+        }
+        #[derive(Serialize)]
+        struct Table<'a> {
+            keys: &'a Keys,
+        }
+        let text = toml::to_string(&Table { keys: self }).unwrap_or_default();
+        format!("\n# Where the key of this node is, and what opens it.\n{text}")
+    }
 }
 
 /// Why a node cannot run with this configuration.
@@ -330,7 +402,8 @@ impl NodeConfig {
              \n\
              [crypto]\n\
              # The library that signs and verifies: \"rust\" or \"aws-lc\". Both give the same answers.\n\
-             provider = \"{provider}\"\n",
+             provider = \"{provider}\"\n\
+             {keys}",
             name = toml_key(&self.name),
             listen = self.network.listen,
             api = self.api.listen,
@@ -348,6 +421,7 @@ impl NodeConfig {
             gather = self.pool.gather_ms,
             threads = self.verification.threads,
             provider = self.crypto.provider.name(),
+            keys = self.keys.to_text(),
         )
     }
 
@@ -386,6 +460,7 @@ impl NodeConfig {
     pub fn check(&self, genesis: &Genesis) -> Result<ReplicaId, ConfigError> {
         let own = self.own(genesis)?;
         self.check_peers()?;
+        self.keys.check()?;
         self.check_ranges()?;
         if genesis.consensus.block_bytes_max > BLOCK_BYTES_MAX {
             return Err(bad(

@@ -13,6 +13,7 @@
 use crate::archive::{Archive, ArchiveError, Task};
 use crate::host::{Host, NodeReplica, Released};
 use crate::journal::{FileLayer, JournalError};
+use crate::keys::watch::Watch;
 use crate::meters::{Meters, micros};
 use crate::roster::Roster;
 use crate::serve::Request;
@@ -132,6 +133,8 @@ pub struct Driver<F> {
     pub syncing: Option<Height>,
     /// A snapshot is taken every so many blocks.
     pub snapshot_every: u64,
+    /// When the keys of this node end.
+    pub watch: Watch,
     /// Requests whose results are not complete.
     pub submissions: Submissions,
     /// The time.
@@ -204,6 +207,21 @@ impl Clock {
 }
 
 impl<F: FileLayer> Driver<F> {
+    /// The time, and what it does to the keys: one that ended signs nothing from here on (CR-7).
+    fn time(&mut self) -> Time {
+        let now = self.clock.now();
+        if self.watch.is_due(now) {
+            let look = self.watch.look(now);
+            let ends = look.ends.map_or(0, |ends| ends.as_millis() / 1_000);
+            self.meters.key_ends.set(ends);
+            if look.ended > 0 {
+                self.meters.keys_ended.add(look.ended as u64);
+                self.host.retain_keys(|key| look.good.contains(key));
+            }
+        }
+        now
+    }
+
     /// Runs until it is told to stop or cannot go on. Whatever it released is durable.
     pub fn run(
         mut self,
@@ -212,11 +230,11 @@ impl<F: FileLayer> Driver<F> {
     ) -> Result<(), DriverError> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         // The first deadline is due at once and starts the replica.
-        let start = self.clock.now();
+        let start = self.time();
         self.host.tick(start)?;
         self.release()?;
         loop {
-            let now = self.clock.now();
+            let now = self.time();
             let wait = self
                 .host
                 .deadline()
@@ -248,7 +266,8 @@ impl<F: FileLayer> Driver<F> {
         for command in batch.drain(..) {
             match command {
                 Command::Fact { input, budget } => {
-                    self.host.handle(self.clock.now(), input)?;
+                    let now = self.time();
+                    self.host.handle(now, input)?;
                     drop(budget);
                 }
                 Command::Submit {
@@ -263,7 +282,7 @@ impl<F: FileLayer> Driver<F> {
                 Command::Stop => is_last = true,
             }
         }
-        let now = self.clock.now();
+        let now = self.time();
         if self.host.deadline().is_some_and(|at| at <= now) {
             self.host.tick(now)?;
         }
@@ -303,7 +322,7 @@ impl<F: FileLayer> Driver<F> {
                 reply,
             },
         );
-        let now = self.clock.now();
+        let now = self.time();
         self.host.handle(now, Input::Submitted(transactions))?;
         Ok(())
     }

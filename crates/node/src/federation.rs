@@ -385,6 +385,7 @@ fn node_config(plan: &Plan, index: usize, keys: &[SecretKey]) -> NodeConfig {
         crypto: config::Crypto {
             provider: plan.provider,
         },
+        keys: config::Keys::default(),
     }
 }
 

@@ -19,9 +19,29 @@ impl Meter {
     }
 }
 
+/// A number that is as it was set last.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Everything that is counted outside of the links, since the node started.
 #[derive(Debug, Default)]
 pub struct Meters {
+    /// When the key of this node ends, in seconds since the Unix epoch; 0 if it does not.
+    pub key_ends: Level,
+    /// Keys of this node that may not sign any more, since it started.
+    pub keys_ended: Meter,
     /// Blocks committed.
     pub blocks: Meter,
     /// Transactions that were applied.

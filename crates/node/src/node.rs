@@ -4,14 +4,15 @@ use crate::admission::{Admission, Door};
 use crate::api::{self, Gate, Service};
 use crate::archive::{Archive, Blocks};
 use crate::config::{self, ConfigError, NodeConfig};
-use crate::driver::{COMMANDS_MAX, Clock, Command, Driver, DriverError, Submissions};
+use crate::driver::{COMMANDS_MAX, Clock, Command, Driver, DriverError, Submissions, now};
 use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, load_genesis};
 use crate::host::repair::RepairError;
 use crate::host::{Basis, Host, RecoverError, Recovered, recover};
 use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::journal::{self, DiskFile, JournalError};
-use crate::keys::{KeyFileError, SecretKey};
+use crate::keys::records::RecordsError;
+use crate::keys::ring::Ring;
 use crate::links::Links;
 use crate::lock::{DirectoryLock, LockError};
 use crate::meters::Meters;
@@ -44,9 +45,9 @@ pub enum NodeError {
     /// The files of the federation.
     #[error(transparent)]
     Federation(#[from] FederationError),
-    /// The key file.
+    /// The keys and their records.
     #[error(transparent)]
-    Key(#[from] KeyFileError),
+    Key(#[from] RecordsError),
     /// The key is another one than the genesis says.
     #[error(
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
@@ -140,7 +141,7 @@ pub struct Prepared {
     pub(crate) genesis: Genesis,
     pub(crate) chain: Chain,
     pub(crate) own: ReplicaId,
-    pub(crate) key: SecretKey,
+    pub(crate) ring: Ring,
 }
 
 impl Prepared {
@@ -151,16 +152,18 @@ impl Prepared {
         // Before the key is read: it may be given up just now.
         let lock = DirectoryLock::acquire(directory)?;
         let own = config.check(&genesis)?;
-        let key = SecretKey::load(&directory.join(KEY_FILE))?;
+        let ring = Ring::open(directory, &config.keys, now())?;
+        let key = ring.key.public_key();
         // Who says its number may have a key that only the chain knows, or nobody yet.
         let founder = genesis.members.iter().find(|member| member.id == own);
-        let is_other = founder.is_none_or(|member| member.key != *key.public_key());
+        let is_other =
+            founder.is_none_or(|member| member.key != *key && !ring.follows(&member.key));
         if config.replica.is_none() && is_other {
             let (name, number) = (config.name, own);
             return Err(NodeError::OtherKey { name, number });
         }
         // FB-15: what was given up never signs again.
-        let retired = rejoin::retired_with(directory, key.public_key());
+        let retired = rejoin::retired_with(directory, key);
         if let Some(place) = retired.map_err(NodeError::SetAside)? {
             return Err(NodeError::RetiredKey(place));
         }
@@ -173,7 +176,7 @@ impl Prepared {
             genesis,
             chain,
             own,
-            key,
+            ring,
         })
     }
 
@@ -260,17 +263,18 @@ async fn start(
         genesis,
         chain,
         own,
-        key,
+        ring,
     } = prepared;
+    let key = ring.key.public_key().clone();
     let replica = &recovered.replica;
-    if let Some(member) = roster::owner_of(own, key.public_key(), replica) {
+    if let Some(member) = roster::owner_of(own, &key, replica) {
         return Err(NodeError::OtherMembersKey {
             own,
             name: member.name,
             number: member.id,
         });
     }
-    let members = roster::members(own, key.public_key(), replica, &config.network);
+    let members = roster::members(own, &key, replica, &config.network);
     let others: Vec<ReplicaId> = members.iter().map(|member| member.id).collect();
     let Linked {
         transport,
@@ -282,7 +286,7 @@ async fn start(
     } else {
         let (transport, events) = Transport::start(transport::Config {
             own,
-            seed: key.link_seed(),
+            seed: ring.link(|key| roster::is_known(key, replica)).link_seed(),
             chain: chain.id(),
             members,
             listen: config.network.listen,
@@ -314,7 +318,7 @@ async fn start(
     }
     let roster = Roster::new(
         own,
-        key.public_key().clone(),
+        key,
         lock.path().join(config::FILE_NAME),
         config.network.clone(),
         InStep {
@@ -346,6 +350,7 @@ async fn start(
         last: recovered.last,
         syncing: None,
         snapshot_every: config.storage.snapshot_every_blocks,
+        watch: ring.watch(),
         submissions: Submissions::default(),
         clock: Clock::default(),
     };
@@ -413,7 +418,7 @@ pub(crate) struct Home<'a> {
     pub(crate) config: &'a NodeConfig,
     pub(crate) genesis: &'a Genesis,
     pub(crate) own: ReplicaId,
-    pub(crate) key: &'a SecretKey,
+    pub(crate) ring: &'a Ring,
 }
 
 impl Prepared {
@@ -424,7 +429,7 @@ impl Prepared {
             config: &self.config,
             genesis: &self.genesis,
             own: self.own,
-            key: &self.key,
+            ring: &self.ring,
         }
     }
 }
@@ -448,7 +453,8 @@ pub(crate) fn basis(home: Home<'_>) -> Result<Basis<'_>, RecoverError> {
         genesis: home.genesis,
         config: home.config.replica_config(),
         own: home.own,
-        signers: vec![home.key.signer_by(home.config.crypto.provider)],
+        signers: home.ring.signers(home.config.crypto.provider),
+        former: home.ring.fingerprints(),
         verifier: verifier(home.genesis, home.config.crypto.provider),
         index_seed: Seed::new(seed),
     })

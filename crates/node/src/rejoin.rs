@@ -23,6 +23,8 @@ use crate::federation::{FederationError, GENESIS_FILE, KEY_FILE, create_private,
 use crate::host::RecoverError;
 use crate::host::repair::{RepairError, examine};
 use crate::journal::{self, Journal, JournalError, Reader};
+use crate::keys::records::RecordsError;
+use crate::keys::ring::Ring;
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
 use crate::node::{Home, basis, open_store, recover_from_disk};
@@ -57,6 +59,14 @@ pub enum RejoinError {
     /// The new key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The records of the key.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// The key is in a token.
+    #[error(
+        "the key of this node is in a token, and this command makes keys in files; make a new key in the token and name it with `keys.token.key`, or remove [keys.token] from node.toml, and do this again"
+    )]
+    Token,
     /// The new journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -135,6 +145,9 @@ pub fn rejoin(
     let mut config = NodeConfig::load(&config_path)?;
     let genesis = load_genesis(&directory.join(GENESIS_FILE))?;
     config.replica = number.or(config.replica);
+    if config.keys.token.is_some() {
+        return Err(RejoinError::Token);
+    }
     let number = config.own(&genesis)?;
     config.replica = Some(number);
     config.check(&genesis)?;
@@ -194,7 +207,8 @@ fn check_forgotten(
     genesis: &Genesis,
     number: ReplicaId,
 ) -> Result<(), RejoinError> {
-    let key = match SecretKey::load(&directory.join(KEY_FILE)) {
+    let source = config.keys.passphrase();
+    let key = match SecretKey::load_with(&directory.join(KEY_FILE), &source) {
         Ok(key) => key,
         Err(error) if error.is_unusable() => return Ok(()),
         Err(error) => return Err(error.into()),
@@ -206,12 +220,13 @@ fn check_forgotten(
     {
         return Ok(());
     }
+    let ring = Ring::of(directory, key)?;
     let home = Home {
         directory,
         config,
         genesis,
         own: number,
-        key: &key,
+        ring: &ring,
     };
     let error = match recover_from_disk(home) {
         Ok((_, recovered)) => {
@@ -259,8 +274,8 @@ fn set_aside(directory: &Path, now: Time) -> Result<Option<PathBuf>, RejoinError
     close_to_others(&key_path);
     // A file that is missing or holds no key is none to start with either, and a journal takes no other
     // key than its own. What cannot be read for another reason may be one.
-    match SecretKey::load(&key_path) {
-        Ok(key) => retire(directory, key.public_key(), &place)?,
+    match SecretKey::peek(&key_path) {
+        Ok(key) => retire(directory, &key, &place)?,
         Err(error) if error.is_unusable() => {}
         Err(error) => return Err(error.into()),
     }

@@ -169,7 +169,7 @@ impl Repair {
     /// Verifies what was fetched before as if a member sent it, and goes on from there. What does not hold
     /// is fetched again.
     fn take_back(&mut self, held: &Path) -> Result<(), NodeError> {
-        let (own, key) = (self.prepared.own, self.prepared.key.public_key());
+        let (own, key) = (self.prepared.own, self.prepared.ring.key.public_key());
         let network = &self.prepared.config.network;
         let members = roster::members(own, key, self.follower.replica(), network);
         let Some(from) = members.first().map(|member| member.id) else {
@@ -221,17 +221,17 @@ impl Repair {
             genesis,
             chain,
             own,
-            key,
+            ring,
             ..
         } = &self.prepared;
         let replica = self.follower.replica();
-        let members = roster::members(*own, key.public_key(), replica, &config.network);
+        let members = roster::members(*own, ring.key.public_key(), replica, &config.network);
         if members.is_empty() {
             return Err(NodeError::NobodyToAsk(self.until));
         }
         let (transport, events) = Transport::start(transport::Config {
             own: *own,
-            seed: key.link_seed(),
+            seed: ring.link(|key| roster::is_known(key, replica)).link_seed(),
             chain: chain.id(),
             members,
             listen: config.network.listen,
@@ -264,7 +264,7 @@ impl Repair {
             }
             if position != roster::position(replica) {
                 position = roster::position(replica);
-                let (own, key) = (self.prepared.own, self.prepared.key.public_key());
+                let (own, key) = (self.prepared.own, self.prepared.ring.key.public_key());
                 let network = &self.prepared.config.network;
                 let members = roster::members(own, key, replica, network);
                 links.transport.set_members(members)?;
@@ -468,7 +468,7 @@ fn fresh(prepared: &Prepared, name: &str) -> Result<Journal, NodeError> {
         _ => {}
     }
     let file = DiskFile::open_or_create(&path).map_err(file_error(&path))?;
-    let owner = prepared.key.public_key().fingerprint();
+    let owner = prepared.ring.key.public_key().fingerprint();
     let (journal, _) = Journal::open(file, prepared.chain.id(), &owner, |_, _| {})?;
     Ok(journal)
 }

@@ -11,7 +11,7 @@
 //!
 //! Where members listen is no part of the chain: `[network.peers]` of `node.toml` says it, by name, and
 //! `[network.link_keys]` with which key they prove their links, if that of their votes is no Ed25519
-//! key. The file is read again whenever the committee changes or an epoch begins, so that an operator can add
+//! key or in a token. The file is read again whenever the committee changes or an epoch begins, so that an operator can add
 //! a line without stopping the node.
 
 use crate::admission::Admission;
@@ -160,6 +160,11 @@ pub(crate) fn names(replica: &NodeReplica) -> BTreeMap<ReplicaId, String> {
     names
 }
 
+/// Whether a committee around the present one has this key.
+pub(crate) fn is_known(key: &PublicKey, replica: &NodeReplica) -> bool {
+    known(replica).any(|member| member.key == *key)
+}
+
 /// The member with another number whose key this node has, if the committees know the key so and not as
 /// this node's.
 pub fn owner_of(
@@ -252,13 +257,11 @@ fn table(
     members.into_values().collect()
 }
 
-/// With which key a member proves its links: that of its votes if it is Ed25519, else the one that
-/// `node.toml` names.
+/// With which key a member proves its links: the one that `node.toml` names, else that of its votes if
+/// it is Ed25519 and no token has it.
 fn link_key(name: &str, key: PublicKey, network: &Network) -> Option<PublicKey> {
-    match key.suite() {
-        Suite::Ed25519 => Some(key),
-        _ => network.link_keys.get(name).cloned(),
-    }
+    let named = network.link_keys.get(name).cloned();
+    named.or_else(|| (key.suite() == Suite::Ed25519).then_some(key))
 }
 
 #[cfg(test)]
@@ -282,22 +285,31 @@ mod tests {
         }
     }
 
-    fn network() -> Network {
+    fn network(link_keys: &[(&str, u8)]) -> Network {
         Network {
             listen: ([127, 0, 0, 1], 9).into(),
             peers: [("sprout", 1), ("legion", 2), ("frey", 4)]
                 .map(|(name, port)| (name.to_owned(), ([127, 0, 0, 1], port).into()))
                 .into(),
-            link_keys: [("sprout", 21), ("frey", 24)]
-                .map(|(name, number)| (name.to_owned(), key(number)))
-                .into(),
+            link_keys: link_keys
+                .iter()
+                .map(|(name, number)| ((*name).to_owned(), key(*number)))
+                .collect(),
         }
     }
 
     /// Numbers, numbers of keys and ports of a table, as seen by node 0 with key 0.
     fn check(known: &[GenesisMember], expected: &[(u32, &[u8], Option<u16>)]) {
+        check_with(&[], known, expected);
+    }
+
+    fn check_with(
+        link_keys: &[(&str, u8)],
+        known: &[GenesisMember],
+        expected: &[(u32, &[u8], Option<u16>)],
+    ) {
         let own = ReplicaId::new(0);
-        let found = table(own, &key(0), known.iter().cloned(), &network());
+        let found = table(own, &key(0), known.iter().cloned(), &network(link_keys));
         let found: Vec<_> = found
             .into_iter()
             .map(|member| (member.id.get(), member.keys, member.address))
@@ -373,7 +385,8 @@ mod tests {
                 .clone(),
             ..member(id, name, number)
         };
-        check(
+        check_with(
+            &[("sprout", 21), ("frey", 24)],
             &[
                 hybrid(1, "sprout", 1),
                 hybrid(2, "legion", 2),

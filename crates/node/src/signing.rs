@@ -10,6 +10,7 @@
 //! ML-DSA stays with `ml-dsa` under both: every signature of ours has a context, and aws-lc-rs offers
 //! none. A verifier that answers differently is a fork, so what cannot be the same is not taken.
 
+use crate::keys::token::TokenSigner;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, ParsedPublicKey};
 use polity_crypto::ed25519::Ed25519Signer;
 use polity_crypto::hybrid::{COMPOSITE_PREFIX, HybridSigner};
@@ -101,6 +102,8 @@ pub enum NodeSigner {
     MlDsa(MlDsaSigner),
     /// Both schemes.
     Hybrid(HybridSigner),
+    /// Ed25519 in a token.
+    Token(TokenSigner),
 }
 
 impl NodeSigner {
@@ -140,6 +143,7 @@ impl Signer for NodeSigner {
             Self::AwsLc(signer) => signer.public_key(),
             Self::MlDsa(signer) => signer.public_key(),
             Self::Hybrid(signer) => signer.public_key(),
+            Self::Token(signer) => signer.public_key(),
         }
     }
 
@@ -149,6 +153,7 @@ impl Signer for NodeSigner {
             Self::AwsLc(signer) => signer.sign(preimage),
             Self::MlDsa(signer) => signer.sign(preimage),
             Self::Hybrid(signer) => signer.sign(preimage),
+            Self::Token(signer) => signer.sign(preimage),
         }
     }
 }

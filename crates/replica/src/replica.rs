@@ -16,7 +16,7 @@ use polity_consensus::fbpbft::{
     self, Chain, Engine, EngineInput, Extent, Keyring, Machine, Payload, SealedBlock, Tip,
     VoteCertificate,
 };
-use polity_crypto::{Checker, Sha256Digest, Signer, Verified, Verifier};
+use polity_crypto::{Checker, PublicKey, Sha256Digest, Signer, Verified, Verifier};
 use polity_ledger::{Inadmissible, Ledger, SignedTransaction, TransactionId};
 use polity_types::{Effects, Height, ReplicaId, Seed, StateMachine, Time, View, wire};
 
@@ -246,6 +246,11 @@ impl<S: Signer, V: Verifier + Clone> Replica<S, V> {
     /// The transactions that wait.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Gives up keys, for good; see [`Machine::retain_keys`].
+    pub fn retain_keys(&mut self, keep: impl FnMut(&PublicKey) -> bool) {
+        self.engine.retain_keys(keep);
     }
 
     /// Consensus, to look at.

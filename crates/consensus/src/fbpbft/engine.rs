@@ -10,7 +10,7 @@ use crate::committee::CommitteeTable;
 use crate::evidence::OffenceId;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use polity_crypto::{Sha256Digest, Signer, Verifier};
+use polity_crypto::{PublicKey, Sha256Digest, Signer, Verifier};
 use polity_types::{Effects, ReplicaId, StateMachine, Time};
 
 /// A fact for the engine. Like [`super::Input`], but messages come unverified.
@@ -68,6 +68,11 @@ impl<S: Signer, V: Verifier> Engine<S, V> {
     /// The machine, to look at.
     pub fn machine(&self) -> &Machine<S, V> {
         &self.machine
+    }
+
+    /// Gives up keys; see [`Machine::retain_keys`].
+    pub fn retain_keys(&mut self, keep: impl FnMut(&PublicKey) -> bool) {
+        self.machine.retain_keys(keep);
     }
 
     /// Goes on after a later decided block; see [`Machine::jump`].

@@ -44,6 +44,11 @@ impl<S: Signer> Keyring<S> {
         self.signers.iter().map(Signer::public_key)
     }
 
+    /// Gives up the keys for which `keep` says no.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&PublicKey) -> bool) {
+        self.signers.retain(|signer| keep(signer.public_key()));
+    }
+
     /// The key with which it signs for a committee; none if it has no vote there.
     pub fn signer(&self, committee: &CommitteeTable) -> Option<&S> {
         let key = committee.key(self.id)?;

@@ -18,7 +18,7 @@ use crate::committee::CommitteeTable;
 use crate::evidence::EvidencePool;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
-use polity_crypto::{Checker, Preimage, Sha256Digest, Signature, Signer, Verifier};
+use polity_crypto::{Checker, Preimage, PublicKey, Sha256Digest, Signature, Signer, Verifier};
 use polity_types::{Effects, Height, ReplicaId, StateMachine, Time, Timers, View, wire};
 
 /// The last decided block and the state after it: where a replica starts.
@@ -349,6 +349,13 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
     /// This replica.
     pub fn id(&self) -> ReplicaId {
         self.keys.id()
+    }
+
+    /// Gives up the keys for which `keep` says no, for good: the host knows when a key ends. Without the
+    /// key of the present epoch it follows from here on and signs nothing; what it signed before stands,
+    /// and is repeated as it was. To the others that is a member that fell silent, which is always safe.
+    pub fn retain_keys(&mut self, keep: impl FnMut(&PublicKey) -> bool) {
+        self.keys.retain(keep);
     }
 
     /// Whether it has a vote at the height being decided, or follows.

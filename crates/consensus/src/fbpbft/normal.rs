@@ -461,7 +461,9 @@ impl<S: Signer, V: Verifier> Machine<S, V> {
         }
         let is_accepted = self.round.accepted.get(&view) == Some(&value);
         let is_current = view == self.round.view && self.round.is_active();
-        if !is_accepted || !is_current || self.round.committed.contains_key(&view) {
+        // It may have voted PREPARE with a key that the host took away since.
+        let may_commit = is_accepted && is_current && self.has_vote();
+        if !may_commit || self.round.committed.contains_key(&view) {
             return;
         }
         let digest = value.digest;

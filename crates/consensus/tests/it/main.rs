@@ -11,5 +11,6 @@ mod forge;
 mod intake;
 mod normal_case;
 mod restore;
+mod silence;
 mod small_committees;
 mod view_changes;

@@ -70,7 +70,7 @@ fn render(
     drops: &[(String, u64)],
 ) -> String {
     let mut text = Text(String::new());
-    let gauges: [(&str, &str, u128); 8] = [
+    let gauges: [(&str, &str, u128); 9] = [
         (
             "height",
             "Height of the last committed block.",
@@ -107,6 +107,11 @@ fn render(
             u128::from(status.votes),
         ),
         (
+            "key_ends_seconds",
+            "When the key of this node ends, in seconds since the Unix epoch; 0 if it does not.",
+            meters.key_ends.read().into(),
+        ),
+        (
             "epoch",
             "Epoch of the next height.",
             status.epoch.get().into(),
@@ -116,6 +121,11 @@ fn render(
         text.plain("gauge", name, help, value);
     }
     let totals = [
+        (
+            "keys_ended_total",
+            "Keys of this node that ended; nothing is signed with them any more.",
+            &meters.keys_ended,
+        ),
         ("blocks_total", "Blocks committed.", &meters.blocks),
         (
             "transactions_applied_total",

@@ -1,5 +1,6 @@
 //! Commands that talk to a node: accounts, transfers, locks, status.
 
+use super::keys::signing_key;
 use super::{Failure, Output, Target, code, print};
 use crate::client::{Client, ClientError, parse_address};
 use crate::config::{FILE_NAME, NodeConfig};
@@ -136,7 +137,28 @@ impl Target {
                 )));
             }
         };
-        SecretKey::load(&path).map_err(Failure::usage)
+        signing_key(&path)
+    }
+
+    /// Signs a command, submits it and waits for its block.
+    pub(super) fn carry_out(
+        &self,
+        key: &SecretKey,
+        signer: &Address,
+        command: Command,
+    ) -> Result<view::ReceiptView, Failure> {
+        let (mut client, status) = self.connect()?;
+        let transaction =
+            sign(Terms::of(&status), signer, key, command).map_err(Failure::failed)?;
+        let taken = submit(&mut client, &transaction)?;
+        let id = transaction.id();
+        let found = wait_final(&mut client, id, PATIENCE)?;
+        let receipt = found.and_then(|found| found.receipt).or(taken.receipt);
+        receipt.ok_or_else(|| {
+            Failure::failed(format!(
+                "transaction {id} waits for a block; ask again with: polity proof transaction {id} --out FILE"
+            ))
+        })
     }
 }
 
@@ -153,20 +175,7 @@ fn submit_and_wait(
     output: Output,
 ) -> Result<(), Failure> {
     let key = target.key(key_file, signer)?;
-    let (mut client, status) = target.connect()?;
-    let transaction = sign(Terms::of(&status), signer, &key, command).map_err(Failure::failed)?;
-    let taken = submit(&mut client, &transaction)?;
-    let id = transaction.id();
-    let found = wait_final(&mut client, id, PATIENCE)?;
-    let receipt = found
-        .as_ref()
-        .and_then(|found| found.receipt.clone())
-        .or(taken.receipt);
-    let Some(receipt) = receipt else {
-        return Err(Failure::failed(format!(
-            "transaction {id} waits for a block; ask again with: polity proof transaction {id} --out FILE"
-        )));
-    };
+    let receipt = target.carry_out(&key, signer, command)?;
     output.show(&receipt, |receipt| match (&receipt.reason, &receipt.lock) {
         (Some(reason), _) => format!("refused in block {}: {reason}", receipt.height),
         (None, Some(lock)) => format!(

@@ -1,5 +1,6 @@
 //! `polity committee` and `polity rejoin`: who votes, and how a node comes back with a new key.
 
+use super::keys::signing_key;
 use super::{Failure, Output, Target, code};
 use crate::driver::now;
 use crate::federation::{
@@ -99,7 +100,7 @@ struct Remove {
 
 /// Who signs a change.
 #[derive(Debug, Args)]
-struct Authority {
+pub(super) struct Authority {
     /// Key of the authority; once for each key that has to sign. Without it those in DIR/keys
     #[arg(long = "authority-key", value_name = "FILE")]
     keys: Vec<PathBuf>,
@@ -205,15 +206,16 @@ fn set(options: &Set, output: Output) -> Result<(), Failure> {
             .ok_or_else(|| missing("--fee-account"))?,
     };
     let change = MemberChange::Set(member);
-    change_committee(
+    let changed = change_committee(
         &options.target,
         &options.authority,
         &mut client,
         &status,
         &committee,
         &change,
-        output,
-    )
+    )?;
+    changed.show(output);
+    Ok(())
 }
 
 fn remove(options: &Remove, output: Output) -> Result<(), Failure> {
@@ -230,15 +232,16 @@ fn remove(options: &Remove, output: Output) -> Result<(), Failure> {
             ))
         })?;
     let change = MemberChange::Remove(known.id);
-    change_committee(
+    let changed = change_committee(
         &options.target,
         &options.authority,
         &mut client,
         &status,
         &committee,
         &change,
-        output,
-    )
+    )?;
+    changed.show(output);
+    Ok(())
 }
 
 /// A key in words, in digits or in a file.
@@ -251,21 +254,55 @@ fn key(text: &str) -> Result<PublicKey, Failure> {
     {
         return Ok(key);
     }
-    let key = SecretKey::load(Path::new(text)).map_err(|error| {
+    SecretKey::peek(Path::new(text)).map_err(|error| {
         Failure::usage(format!(
             "`--key` is neither ed25519: with 64 hexadecimal digits nor a key file: {error}"
         ))
-    })?;
-    Ok(key.public_key().clone())
+    })
 }
 
+/// A change of the committee that is final.
 #[derive(Serialize)]
-struct Changed {
+pub(super) struct Changed {
     transaction: String,
     /// Height of the block that holds the change.
     height: Height,
     /// The first height at which it counts.
-    counts_from: Height,
+    pub(super) counts_from: Height,
+}
+
+impl Changed {
+    fn show(self, output: Output) {
+        output.show(&self, |changed| {
+            format!(
+                "final in block {}: it counts from height {} on, the first of an epoch\ntransaction {}",
+                changed.height, changed.counts_from, changed.transaction
+            )
+        });
+    }
+}
+
+/// Gives a member, who stays who it is, another key from the next epoch on.
+pub(super) fn replace_key(
+    target: &Target,
+    authority: &Authority,
+    number: ReplicaId,
+    key: PublicKey,
+) -> Result<Changed, Failure> {
+    let (mut client, status) = target.connect()?;
+    let committee: view::Committee = client.get("/v1/committee")?;
+    let known = committee.next.iter().find(|member| member.id == number);
+    let member = known.ok_or_else(|| {
+        Failure::new(
+            code::REFUSED,
+            format!("number {number} is no member of the next epoch; see `polity committee show`"),
+        )
+    })?;
+    let change = MemberChange::Set(GenesisMember {
+        key,
+        ..member.clone()
+    });
+    change_committee(target, authority, &mut client, &status, &committee, &change)
 }
 
 fn change_committee(
@@ -275,8 +312,7 @@ fn change_committee(
     status: &view::Status,
     before: &view::Committee,
     change: &MemberChange,
-    output: Output,
-) -> Result<(), Failure> {
+) -> Result<Changed, Failure> {
     check(&before.next, change)?;
     let (signer, keys) = authority.signers(target)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
@@ -323,13 +359,7 @@ fn change_committee(
             ),
         ));
     }
-    output.show(&changed, |changed| {
-        format!(
-            "final in block {}: it counts from height {} on, the first of an epoch\ntransaction {}",
-            changed.height, changed.counts_from, changed.transaction
-        )
-    });
-    Ok(())
+    Ok(changed)
 }
 
 impl Authority {
@@ -346,7 +376,7 @@ impl Authority {
         }
         let keys = files
             .iter()
-            .map(|file| SecretKey::load(file).map_err(Failure::usage))
+            .map(|file| signing_key(file))
             .collect::<Result<_, _>>()?;
         let signer = match (&self.signer, &target.dir) {
             (Some(signer), _) => signer.clone(),

@@ -3,6 +3,7 @@
 mod client;
 mod committee;
 mod federation;
+mod keys;
 mod proof;
 mod run;
 mod sim;
@@ -98,6 +99,9 @@ enum Command {
     /// Give up a lost journal and its key, and come back with a new one; or begin a node that joins
     #[command(visible_alias = "join", after_help = committee::REJOIN_EXAMPLES)]
     Rejoin(committee::Rejoin),
+    /// Make, show, rotate and revoke keys
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::Options),
     /// Follow the blocks as they are committed
     #[command(after_help = client::WATCH_EXAMPLES)]
     Watch(client::Watch),
@@ -206,6 +210,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => client::status(&options, output),
         Command::Committee(options) => committee::main(&options, output),
         Command::Rejoin(options) => committee::rejoin(&options, output),
+        Command::Keys(options) => keys::main(&options, output),
         Command::Watch(options) => client::watch(&options, output),
         Command::Verify(options) => federation::verify(&options, output),
         Command::Export(options) => federation::export(&options, output),

@@ -29,7 +29,7 @@ pub use recover::{
 use crate::journal::{FileLayer, Journal, JournalError};
 use crate::signing::{NodeSigner, NodeVerifier};
 use crate::store::BlockEntry;
-use polity_crypto::{Signer, Verifier};
+use polity_crypto::{PublicKey, Signer, Verifier};
 use polity_replica::{Effect, Input, Record, Replica, Snapshot};
 use polity_types::{Effects, StateMachine as _, Time, wire};
 
@@ -81,6 +81,12 @@ impl<F: FileLayer, S: Signer, V: Verifier + Clone> Host<F, S, V> {
     /// The replica, for questions that bring its trees up to date.
     pub fn replica_mut(&mut self) -> &mut Replica<S, V> {
         &mut self.replica
+    }
+
+    /// Gives up the keys for which `keep` says no, because they ended (CR-7). Nothing is signed with them
+    /// from here on; the replica follows without a vote if it was that of the present epoch.
+    pub fn retain_keys(&mut self, keep: impl FnMut(&PublicKey) -> bool) {
+        self.replica.retain_keys(keep);
     }
 
     /// When [`tick`](Self::tick) is due.

@@ -120,6 +120,8 @@ pub struct Basis<'a> {
     /// The node's keys. It votes in the epochs whose committee has one of them beside its number, and
     /// follows in the others.
     pub signers: Vec<NodeSigner>,
+    /// Fingerprints of keys that these followed (CR-7): one of them may have begun the journal.
+    pub former: Vec<Sha256Digest>,
     /// The predicate of signatures.
     pub verifier: NodeVerifier,
     /// Keys private look-up tables.
@@ -127,6 +129,13 @@ pub struct Basis<'a> {
 }
 
 impl Basis<'_> {
+    /// Fingerprints of the keys that may have begun the journal.
+    pub(crate) fn owners(&self) -> Vec<Sha256Digest> {
+        let own = self.signers.iter();
+        let own = own.map(|signer| signer.public_key().fingerprint());
+        own.chain(self.former.iter().copied()).collect()
+    }
+
     /// The chain of the genesis.
     pub(crate) fn chain(&self) -> Result<Chain, RecoverError> {
         let chain = self.genesis.chain();
@@ -149,8 +158,7 @@ pub fn recover<F: FileLayer>(
         Err(JournalError::Empty) => return Err(RecoverError::JournalLost),
         result => result?,
     };
-    let keys = basis.signers.iter();
-    reader.check_owner(keys.map(|signer| signer.public_key().fingerprint()))?;
+    reader.check_owner(basis.owners())?;
     // What a killed process left with the system alone must not vanish when the index already names
     // it.
     reader.sync()?;

@@ -53,7 +53,7 @@ use crate::journal::{
 };
 use crate::store::Store;
 use polity_consensus::fbpbft::{self, Chain, Halt, Keyring};
-use polity_crypto::{Sha256Digest, Signer as _};
+use polity_crypto::Sha256Digest;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{Config, Purpose, Record, RestoreError, Restorer};
 use polity_types::{Epoch, Height, wire};
@@ -294,8 +294,7 @@ pub fn examine<F: FileLayer>(
     store: &Store,
     basis: &Basis<'_>,
 ) -> Result<(Survey, Height), RepairError> {
-    let keys = basis.signers.iter();
-    journal.check_owner(keys.map(|signer| signer.public_key().fingerprint()))?;
+    journal.check_owner(basis.owners())?;
     let indexed = || {
         store.check_bound(&journal.identity())?;
         let snapshot = store.latest_snapshot()?.map(|snapshot| snapshot.height);

@@ -366,6 +366,7 @@ impl Story {
             config: Config::default(),
             own: OWN,
             signers: vec![self.keys[0].signer().clone()],
+            former: Vec::new(),
             verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(seed),
         }

@@ -126,6 +126,7 @@ fn what_was_said_before_a_crash_survives_it() {
             config: Config::default(),
             own: OWN,
             signers: vec![story.keys[0].signer().clone()],
+            former: Vec::new(),
             verifier: NodeVerifier::default(),
             index_seed: Seed::from_number(8),
         };

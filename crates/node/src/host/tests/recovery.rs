@@ -13,6 +13,7 @@ fn a_lost_journal_is_no_fresh_start() {
         config: Config::default(),
         own: OWN,
         signers: vec![story.keys[0].signer().clone()],
+        former: Vec::new(),
         verifier: NodeVerifier::default(),
         index_seed: Seed::from_number(8),
     };
