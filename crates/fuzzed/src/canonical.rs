@@ -171,7 +171,7 @@ pub(crate) fn canonical(input: &[u8]) {
     let Some(sample) = input.pick(samples()) else {
         return;
     };
-    if input.u8() % 16 == 0 {
+    if input.u8().is_multiple_of(16) {
         let trail = input.rest();
         if !trail.is_empty() {
             let text = [&sample.bytes, trail].concat();

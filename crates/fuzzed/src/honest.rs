@@ -133,7 +133,7 @@ impl Heard {
         match frame {
             Frame::Consensus(message) => self.message(message),
             Frame::Transactions(list) => {
-                let decoded = list.iter().map(|bytes| bytes.as_slice());
+                let decoded = list.iter().map(fbpbft::TransactionBytes::as_slice);
                 self.transactions
                     .extend(decoded.filter_map(|bytes| SignedTransaction::decode(bytes).ok()));
             }
@@ -194,13 +194,13 @@ fn live() -> Honest {
     world.load(Duration::from_millis(60), 2);
     reach(&mut world, 2);
     world.crash(SLEEPER);
-    let lock = Duration::from_secs(3_600);
+    let lock = Duration::from_hours(1);
     let _ = world.submit_lock(WITNESS, lock, false).expect("a member");
     reach(&mut world, PROVEN_AFTER);
     let ledger = ledger(&world);
     reach(&mut world, 4 * EPOCH + 2);
     world.restart(SLEEPER).expect("its own journal");
-    let limit = Duration::from_secs(600);
+    let limit = Duration::from_mins(10);
     let is_done = |world: &World| !world.installed(SLEEPER).is_empty();
     assert!(world.run_until(limit, is_done).expect("nobody lies"));
     let heard = heard.take();
@@ -217,7 +217,7 @@ fn config() -> Config {
 }
 
 fn reach(world: &mut World, height: u64) {
-    let limit = Duration::from_secs(600);
+    let limit = Duration::from_mins(10);
     let is_there = |world: &World| world.height(WITNESS) >= height;
     let reached = world.run_until(limit, is_there).expect("nobody lies");
     assert!(reached, "height {height} is not reached");
@@ -289,7 +289,11 @@ fn gather(
         accounts,
         locks,
         receipts,
-        transaction_ids: heard.transactions.iter().map(|t| t.id()).collect(),
+        transaction_ids: heard
+            .transactions
+            .iter()
+            .map(SignedTransaction::id)
+            .collect(),
         transactions: heard.transactions,
         state,
         journal,

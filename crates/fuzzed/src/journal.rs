@@ -110,7 +110,7 @@ fn frame(records: &[Vec<u8>]) -> Vec<u8> {
 /// The property.
 pub(crate) fn journal(input: &[u8]) {
     let mut input = Bytes::new(input);
-    if input.u8() % 2 == 0 {
+    if input.u8().is_multiple_of(2) {
         damaged(&mut input);
     } else {
         misled(&mut input);

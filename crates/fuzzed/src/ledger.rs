@@ -4,11 +4,7 @@ use crate::bytes::Bytes;
 
 // The model and the player belong to the tests of `polity-ledger`, which nobody can import.
 #[path = "../../ledger/tests/common/mod.rs"]
-#[allow(
-    unreachable_pub,
-    missing_docs,
-    reason = "a part of the tests of another crate"
-)]
+#[allow(missing_docs, reason = "a part of the tests of another crate")]
 mod common;
 
 use common::play::{Step, Wish, compare};
@@ -41,7 +37,11 @@ fn step(input: &mut Bytes<'_>) -> Step {
 
 fn wish(input: &mut Bytes<'_>) -> Wish {
     let shape = input.u8();
-    let commands = if shape % 8 == 0 { 2 + shape / 8 % 3 } else { 1 };
+    let commands = if shape.is_multiple_of(8) {
+        2 + shape / 8 % 3
+    } else {
+        1
+    };
     let command = |input: &mut Bytes<'_>| {
         let [a, b, c, d] = [(); 4].map(|()| input.u8());
         (input.u8() % KINDS, a, b, c, d)

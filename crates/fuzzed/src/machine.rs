@@ -49,7 +49,7 @@ pub(crate) fn machine(input: &[u8]) {
         scene.operate(&mut input);
         scene.check();
     }
-    for index in scene.honest() {
+    for index in Scene::honest() {
         scene.restart(index);
         scene.check();
     }
@@ -83,7 +83,7 @@ impl Scene {
         }
     }
 
-    fn honest(&self) -> std::ops::Range<usize> {
+    fn honest() -> std::ops::Range<usize> {
         0..FAULTY.get() as usize
     }
 
@@ -112,7 +112,7 @@ impl Scene {
             }
             9 => {
                 let index = input.below(FAULTY.get() as usize);
-                let is_pending = input.u8() % 2 == 0;
+                let is_pending = input.u8().is_multiple_of(2);
                 self.cluster
                     .input(index, EngineInput::WorkPending(is_pending));
             }
@@ -169,7 +169,7 @@ impl Scene {
 
     fn say(&mut self, input: &mut Bytes<'_>, message: &Message) {
         let to = input.u8();
-        for index in self.honest() {
+        for index in Self::honest() {
             if to % 8 == 7 || to >> index & 1 == 1 {
                 self.cluster.receive(index, FAULTY, message.clone());
             }
@@ -225,7 +225,7 @@ impl Scene {
     fn vote(&mut self, input: &mut Bytes<'_>) {
         let at = self.position(input);
         let mut value = self.value(input);
-        let kind = if input.u8() % 2 == 0 {
+        let kind = if input.u8().is_multiple_of(2) {
             VoteKind::Commit
         } else {
             VoteKind::Prepare
@@ -264,7 +264,7 @@ impl Scene {
             .view_changes
             .iter()
             .filter(|part| part.height.get() == height && part.view.get() == view)
-            .filter(|_| input.u8() % 8 != 0)
+            .filter(|_| !input.u8().is_multiple_of(8))
             .cloned()
             .collect();
         parts.push(own);
@@ -338,7 +338,7 @@ impl Scene {
     }
 
     fn check(&mut self) {
-        for index in self.honest() {
+        for index in Self::honest() {
             let node = &self.cluster.nodes[index];
             assert_eq!(node.engine.machine().halted(), None);
             for record in &node.journal[self.read[index]..] {

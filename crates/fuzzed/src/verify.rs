@@ -28,7 +28,7 @@ const LENGTH_MAX: usize = 1 << 20;
 pub(crate) struct Judge {
     pub(crate) name: &'static str,
     pub(crate) texts: Vec<Vec<u8>>,
-    judge: fn(&Honest, &[u8]) -> bool,
+    accepts: fn(&Honest, &[u8]) -> bool,
 }
 
 /// Every verifier. The first byte of an input is the place in this list.
@@ -47,7 +47,11 @@ fn make(honest: &Honest) -> Vec<Judge> {
             certificate: decided.certificate.clone(),
         })
         .collect();
-    let judge = |name, texts, judge| Judge { name, texts, judge };
+    let judge = |name, texts, accepts| Judge {
+        name,
+        texts,
+        accepts,
+    };
     vec![
         judge("certificate", encoded(&certificates), certificate),
         judge("message", messages(honest), message),
@@ -81,13 +85,13 @@ pub(crate) fn verify(input: &[u8]) {
         return;
     };
     let text = mutated(text, &others, &mut input);
-    (judge.judge)(honest(), &text);
+    (judge.accepts)(honest(), &text);
 }
 
 /// Each verifier with its honest texts, and how many it accepts as they are.
 pub fn honest_texts() -> Vec<(&'static str, usize, usize)> {
     let count = |judge: &Judge| {
-        let accepts = |text: &&Vec<u8>| (judge.judge)(honest(), text);
+        let accepts = |text: &&Vec<u8>| (judge.accepts)(honest(), text);
         let accepted = judge.texts.iter().filter(accepts).count();
         (judge.name, judge.texts.len(), accepted)
     };

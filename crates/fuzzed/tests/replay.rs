@@ -21,9 +21,12 @@ fn replay(kind: &str, name: &str) -> usize {
     let paths = inputs(kind, name);
     for path in &paths {
         let input = fs::read(path).unwrap();
-        if std::panic::catch_unwind(|| property(&input)).is_err() {
-            panic!("{name} does not hold for {}", path.display());
-        }
+        let outcome = std::panic::catch_unwind(|| property(&input));
+        assert!(
+            outcome.is_ok(),
+            "{name} does not hold for {}",
+            path.display()
+        );
     }
     paths.len()
 }
