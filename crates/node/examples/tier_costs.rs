@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p polity --example tier_costs`
 
+#![allow(clippy::float_arithmetic, reason = "figures for people")]
+
 use polity::signing::{NodeSigner, NodeVerifier, Provider};
 use polity_consensus::certificate::MultiSignature;
 use polity_consensus::committee::{CommitteeTable, Member};
