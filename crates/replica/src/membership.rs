@@ -242,7 +242,6 @@ fn is_committee<V: Verifier>(members: &[GenesisMember], floor: Tier, verifier: &
 mod tests {
     use super::*;
     use alloc::format;
-    use alloc::string::ToString as _;
     use polity_crypto::ed25519::Ed25519Signer;
     use polity_crypto::hybrid::HybridSigner;
     use polity_crypto::ml_dsa::MlDsaSigner;
@@ -292,12 +291,7 @@ mod tests {
                 .clone()
         };
         for key in &weaker {
-            assert_eq!(
-                after(key, Tier::Hybrid),
-                genesis[1].key,
-                "{}",
-                key.to_string()
-            );
+            assert_eq!(after(key, Tier::Hybrid), genesis[1].key, "{key}");
             assert_eq!(after(key, Tier::Ed25519), *key);
         }
         let stronger = hybrid(9);

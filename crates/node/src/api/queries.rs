@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use polity_consensus::committee::CommitteeTable;
-use polity_consensus::fbpbft::Evidence;
+use polity_consensus::fbpbft::{self, Evidence};
 use polity_crypto::Sha256Digest;
 use polity_ledger::{Address, LockCursor, LockId, StateProof, TransactionId};
 use polity_replica::application_root;
@@ -20,8 +20,8 @@ use std::time::Duration;
 /// How long a proof waits for the header that names the state.
 const PROOF_WAIT: Duration = Duration::from_secs(30);
 
-/// Largest piece of evidence that is read back.
-const EVIDENCE_BYTES_MAX: usize = 1 << 20;
+/// Largest piece of evidence that is read back: a NEW-VIEW, with some slack.
+const EVIDENCE_BYTES_MAX: usize = fbpbft::Config::BESIDE_BLOCK_BYTES_MAX + 4_096;
 
 /// Locks in one page, at most.
 const LOCKS_MAX: usize = 1_000;
