@@ -488,7 +488,7 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
 #[derive(Serialize)]
 struct Revoked {
     key: String,
-    revoked_at_ms: u64,
+    at_ms: u64,
     /// Whether another key speaks for the owner.
     has_successor: bool,
 }
@@ -518,7 +518,7 @@ fn revoke(options: &Revoke, output: Output) -> Result<(), Failure> {
     records.revoke(id, &key, now).map_err(Failure::usage)?;
     let revoked = Revoked {
         key: id.to_string(),
-        revoked_at_ms: now.as_millis(),
+        at_ms: now.as_millis(),
         has_successor: !is_newest,
     };
     output.show(&revoked, |revoked| {

@@ -58,7 +58,7 @@ fn a_pin_that_others_can_read_is_refused() {
     ));
 }
 
-/// With SoftHSM2, whose configuration is an environment variable: so the test runs itself again in a
+/// With `SoftHSM2`, whose configuration is an environment variable: so the test runs itself again in a
 /// process of its own.
 #[test]
 #[ignore = "needs SoftHSM2 (Debian: apt-get install softhsm2); run with --ignored"]
