@@ -246,12 +246,12 @@ impl Keys {
 
     /// The table of a configuration for people.
     fn to_text(&self) -> String {
-        if self.is_standard() {
-            return String::new();
-        }
         #[derive(Serialize)]
         struct Table<'a> {
             keys: &'a Keys,
+        }
+        if self.is_standard() {
+            return String::new();
         }
         let text = toml::to_string(&Table { keys: self }).unwrap_or_default();
         format!("\n# Where the key of this node is, and what opens it.\n{text}")

@@ -116,7 +116,7 @@ pub(super) struct Sealed {
     cost: Cost,
     salt: [u8; SALT_BYTES],
     nonce: [u8; NONCE_BYTES],
-    sealed: [u8; BOX_BYTES],
+    secret: [u8; BOX_BYTES],
 }
 
 impl Sealed {
@@ -133,7 +133,7 @@ impl Sealed {
             cost,
             salt,
             nonce,
-            sealed: [0; BOX_BYTES],
+            secret: [0; BOX_BYTES],
         };
         let cipher = sealed.cipher(passphrase)?;
         // In place, so that the seed itself is in one buffer alone, which is wiped.
@@ -145,8 +145,8 @@ impl Sealed {
                 text.as_mut_slice().into(),
             )
             .map_err(|_| Refused::Box)?;
-        sealed.sealed[..32].copy_from_slice(&text[..]);
-        sealed.sealed[32..].copy_from_slice(&tag);
+        sealed.secret[..32].copy_from_slice(&text[..]);
+        sealed.secret[32..].copy_from_slice(&tag);
         Ok(sealed)
     }
 
@@ -154,8 +154,8 @@ impl Sealed {
     pub(super) fn open(&self, passphrase: &Passphrase) -> Result<Seed, Refused> {
         let cipher = self.cipher(passphrase)?;
         let mut seed = Zeroizing::new([0; 32]);
-        seed.copy_from_slice(&self.sealed[..32]);
-        let tag = Tag::try_from(&self.sealed[32..]).map_err(|_| Refused::Box)?;
+        seed.copy_from_slice(&self.secret[..32]);
+        let tag = Tag::try_from(&self.secret[32..]).map_err(|_| Refused::Box)?;
         cipher
             .decrypt_inout_detached(
                 &XNonce::from(self.nonce),
@@ -205,7 +205,7 @@ impl Sealed {
             self.public,
             *digits(&self.salt),
             *digits(&self.nonce),
-            *digits(&self.sealed),
+            *digits(&self.secret),
         )
     }
 
@@ -233,7 +233,7 @@ impl Sealed {
             cost,
             salt: bytes(salt)?,
             nonce: bytes(nonce)?,
-            sealed: bytes(sealed)?,
+            secret: bytes(sealed)?,
         })
     }
 }

@@ -268,13 +268,11 @@ impl SecretKey {
     /// The seed of the Ed25519 key with which links are proved: that of the key itself, if it is one.
     /// Halves of a hybrid are used for nothing else (CR-5), so its links have a key of their own.
     pub fn link_seed(&self) -> Zeroizing<[u8; 32]> {
-        match self.suite() {
-            Suite::Ed25519 => self.seed.clone(),
-            _ => {
-                let label = Preimage::new(domain::LINK_KEY);
-                Zeroizing::new(bare::hmac_sha256(&self.seed[..], label.as_slice()))
-            }
+        if self.suite() == Suite::Ed25519 {
+            return self.seed.clone();
         }
+        let label = Preimage::new(domain::LINK_KEY);
+        Zeroizing::new(bare::hmac_sha256(&self.seed[..], label.as_slice()))
     }
 
     /// The public half of the key with which links are proved.

@@ -34,10 +34,10 @@ const MAGIC: &[u8] = b"polity/key-records/1\n";
 /// Largest such file, in bytes: some 1,600 rotations of hybrid keys.
 const FILE_BYTES_MAX: usize = 32 << 20;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// How long before its end a key is said to end soon.
-pub const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const SOON: Duration = Duration::from_hours(7 * 24);
 
 /// How long a new key is valid: the rotation of 30 days, 90 with ML-DSA, and a day of overlap.
 pub fn lifetime(suite: Suite) -> Duration {
@@ -306,13 +306,12 @@ impl Records {
     /// Notes that the key `revoked` ends at `at`, signed by `by`, which is the same or a later one.
     pub fn revoke(&mut self, revoked: KeyId, by: &SecretKey, at: Time) -> Result<(), RecordsError> {
         let mut entries = Vec::new();
-        let peer = match self.peer(by.public_key()) {
-            Some(peer) => peer,
-            None => {
-                let until = at.saturating_add(lifetime(by.public_key().suite()));
-                entries.push(Entry::Record(SignedRecord::first(by.signer(), at, until)));
-                PeerId::of(by.public_key())
-            }
+        let peer = if let Some(peer) = self.peer(by.public_key()) {
+            peer
+        } else {
+            let until = at.saturating_add(lifetime(by.public_key().suite()));
+            entries.push(Entry::Record(SignedRecord::first(by.signer(), at, until)));
+            PeerId::of(by.public_key())
         };
         let revocation = Revocation {
             peer,

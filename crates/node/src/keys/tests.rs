@@ -242,8 +242,7 @@ fn cr_5_two_sealings_of_one_key_share_nothing() {
         key.store_sealed(&path, "a test", &passphrase("x"), CHEAP)
             .unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        let last = text.lines().last().unwrap().to_owned();
-        last
+        text.lines().last().unwrap().to_owned()
     };
     assert_ne!(sealed("one"), sealed("two"));
 }

@@ -124,14 +124,13 @@ fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
 fn say(key: &PublicKey, is_present: bool, standing: Standing, now: Time) {
     let key = key.key_id();
     match standing {
-        Standing::Unrecorded | Standing::Valid { .. } => {}
         Standing::EndsSoon { ends } if is_present => {
             tracing::warn!(
                 %key, ends = relative(ends, now),
                 "the key of this node ends soon, and then it does not vote any more: run `polity keys rotate` on the data directory, and restart the node before the next epoch"
             );
         }
-        Standing::EndsSoon { .. } => {}
+        Standing::Unrecorded | Standing::Valid { .. } | Standing::EndsSoon { .. } => {}
         Standing::NotYet { begins } => {
             tracing::warn!(
                 %key, begins = relative(begins, now),

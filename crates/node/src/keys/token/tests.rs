@@ -58,7 +58,7 @@ fn a_pin_that_others_can_read_is_refused() {
     ));
 }
 
-/// With SoftHSM2, whose configuration is an environment variable: so the test runs itself again in a
+/// With `SoftHSM2`, whose configuration is an environment variable: so the test runs itself again in a
 /// process of its own.
 #[test]
 #[ignore = "needs SoftHSM2 (Debian: apt-get install softhsm2); run with --ignored"]
@@ -101,7 +101,11 @@ fn with_softhsm(directory: &Path) {
     let error = TokenSigner::open(&token).unwrap_err();
     assert!(error.to_string().contains("no token is called"), "{error}");
 
+    // Nobody holds the module any more, so it was unloaded.
     let context = Pkcs11::new(module).unwrap();
+    context
+        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        .unwrap();
     let slot = context.get_slots_with_token().unwrap()[0];
     let so_pin = AuthPin::new("officer-pin".into());
     context.init_token(slot, &so_pin, "polity").unwrap();
