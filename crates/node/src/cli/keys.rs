@@ -486,7 +486,7 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
 }
 
 #[derive(Serialize)]
-struct Revoked {
+struct Ended {
     key: String,
     at_ms: u64,
     /// Whether another key speaks for the owner.
@@ -516,7 +516,7 @@ fn revoke(options: &Revoke, output: Output) -> Result<(), Failure> {
         return Err(Failure::usage(format!("the key {id} is revoked already")));
     }
     records.revoke(id, &key, now).map_err(Failure::usage)?;
-    let revoked = Revoked {
+    let revoked = Ended {
         key: id.to_string(),
         at_ms: now.as_millis(),
         has_successor: !is_newest,

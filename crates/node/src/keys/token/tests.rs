@@ -101,7 +101,11 @@ fn with_softhsm(directory: &Path) {
     let error = TokenSigner::open(&token).unwrap_err();
     assert!(error.to_string().contains("no token is called"), "{error}");
 
+    // Nobody holds the module any more, so it was unloaded.
     let context = Pkcs11::new(module).unwrap();
+    context
+        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        .unwrap();
     let slot = context.get_slots_with_token().unwrap()[0];
     let so_pin = AuthPin::new("officer-pin".into());
     context.init_token(slot, &so_pin, "polity").unwrap();
