@@ -1,7 +1,7 @@
 //! No value has two texts: an independent mutator writes honest values differently, and none of these
 //! texts may be accepted.
 //!
-//! It finds the places by a [second encoder](crate::trace), so it also shows that the first one does what
+//! It finds the places by a second encoder, so it also shows that the first one does what
 //! the format says.
 
 use crate::bytes::Bytes;
