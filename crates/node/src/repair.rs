@@ -175,13 +175,17 @@ impl Repair {
         let Some(from) = members.first().map(|member| member.id) else {
             return Ok(());
         };
-        let file = DiskFile::open_for_reading(held).map_err(file_error(held))?;
-        let Ok(mut reader) = Reader::open(file, self.prepared.chain.id()) else {
+        // The file only saves time: where it cannot be read, it ends.
+        let file = DiskFile::open_for_reading(held).ok();
+        let chain = self.prepared.chain.id();
+        let Some(mut reader) = file.and_then(|file| Reader::open(file, chain).ok()) else {
             return Ok(());
         };
         let mut blocks = BTreeMap::new();
-        let mut left = reader.salvage()?;
-        while let Some(Piece::Record { payload, .. }) = left.read()? {
+        let Ok(mut left) = reader.salvage() else {
+            return Ok(());
+        };
+        while let Ok(Some(Piece::Record { payload, .. })) = left.read() {
             let certificate = match wire::decode(payload, RECORD_BYTES_MAX) {
                 Ok(Record::Consensus(fbpbft::Record::Block(block))) => {
                     blocks.insert(block.header.digest(), block);
@@ -398,10 +402,11 @@ impl Repair {
         let identity = new.identity();
         drop(new);
         open_store(prepared.home())?.announce(&identity)?;
-        fs::remove_file(&fetched).map_err(file_error(&fetched))?;
         let kept = keep(directory, &journal)?;
         fs::rename(&repaired, &journal).map_err(file_error(&repaired))?;
         sync_directory(directory).map_err(file_error(directory))?;
+        // Last: wherever this stops, the next start has what was fetched.
+        fs::remove_file(&fetched).map_err(file_error(&fetched))?;
         Ok((prepared, kept))
     }
 }

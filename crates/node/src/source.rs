@@ -10,7 +10,7 @@ use crate::host::decode_snapshot_meta;
 use crate::store::EPOCH_SNAPSHOTS_MAX;
 use polity_consensus::light::{DecidedHeader, EpochEnd};
 use polity_crypto::Sha256Digest;
-use polity_merkle::InclusionProof;
+use polity_merkle::{InclusionProof, leaf_hash};
 use polity_replica::sync::{ChunkLog, Offer, SyncSource};
 use polity_types::{Epoch, Height};
 use std::cell::RefCell;
@@ -117,8 +117,15 @@ impl<'a> Source<'a> {
         let Some(place) = index.checked_add(1) else {
             return Ok(None);
         };
-        let bytes = self.blocks.store().snapshot_chunk(height, place)?;
-        Ok(bytes.map(|bytes| (bytes, proof)))
+        let Some(bytes) = self.blocks.store().snapshot_chunk(height, place)? else {
+            return Ok(None);
+        };
+        // Whoever got a chunk that its disk spoiled would ask this member no more.
+        if proof.verify(&chunks_root, &leaf_hash(&bytes)).is_err() {
+            tracing::warn!(%height, index, "a chunk of a snapshot is damaged in the index and is not served");
+            return Ok(None);
+        }
+        Ok(Some((bytes, proof)))
     }
 }
 

@@ -154,6 +154,20 @@ impl Store {
         Ok(found.map(|bytes| bytes.value().to_vec()))
     }
 
+    /// Changes a chunk behind the back of its hash, as a bad disk does.
+    #[cfg(test)]
+    pub(crate) fn spoil_chunk(&self, height: Height, position: u32) {
+        let write = self.begin().unwrap();
+        {
+            let mut table = write.open_table(CHUNKS).unwrap();
+            let key = (height.get(), position);
+            let mut bytes = table.get(key).unwrap().unwrap().value().to_vec();
+            bytes[0] ^= 1;
+            table.insert(key, bytes.as_slice()).unwrap();
+        }
+        self.commit_durably(write).unwrap();
+    }
+
     /// Forgets every snapshot, durably: the next start replays the journal.
     pub fn forget_snapshots(&self) -> Result<(), StoreError> {
         let write = self.begin()?;

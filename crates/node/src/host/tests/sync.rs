@@ -279,6 +279,15 @@ fn fb_19_what_is_served_can_be_verified() {
         light.advance(end, &mut checker).unwrap();
     }
     light.verify(&offer.unwrap().first, &mut checker).unwrap();
+    // What the disk spoiled is not served, and the rest is.
+    let (height, snapshot) = (Height::new(AT), &snapshots[&AT]);
+    let root = ChunkLog::new(snapshot.chunks.iter().map(Vec::as_slice)).root();
+    let count = u32::try_from(snapshot.chunks.len()).unwrap();
+    index.spoil_chunk(height, 1);
+    assert_eq!(source.chunk(height, count, root, 0), None);
+    for index in 1..count {
+        assert!(source.chunk(height, count, root, index).is_some());
+    }
 }
 
 impl Past {
