@@ -474,7 +474,7 @@ fn rotate(options: &Rotate, output: Output) -> Result<(), Failure> {
     };
     output.show(&rotated, |rotated| {
         format!(
-            "{}: {}\n{}\nThe old key is in {} and good for a day more.\nTo do: {}",
+            "{}: {}\n{}\nThe old key is in {} and signs for a day more; a member votes with it until the new one counts, so keep it until then.\nTo do: {}",
             rotated.file.display(),
             rotated.key.text(),
             rotated.key.public_key,

@@ -269,6 +269,16 @@ impl Records {
             .map_or(Standing::Unrecorded, |entry| standing_of(entry, now))
     }
 
+    /// Whether `key` votes for a node whose present key is `present`. Time alone does not end a former
+    /// key: it votes until the epoch in which the present one counts (FB-17). Otherwise a federation at
+    /// rest, which decides nothing and so ends no epoch, would have nobody left to vote a day after its
+    /// members rotated. A revocation ends it at once.
+    pub fn may_vote(&self, key: &PublicKey, present: &PublicKey, now: Time) -> bool {
+        let standing = self.standing(key, now);
+        let is_followed = key != present && self.standing(present, now).may_sign();
+        standing.may_sign() || is_followed && matches!(standing, Standing::Expired { .. })
+    }
+
     /// Notes the first key of a peer, valid from `now` on.
     pub fn begin(&mut self, key: &SecretKey, now: Time) -> Result<(), RecordsError> {
         let until = now.saturating_add(lifetime(key.public_key().suite()));

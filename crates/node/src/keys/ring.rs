@@ -24,15 +24,15 @@ pub const LINK_KEY_FILE: &str = "link-key";
 pub struct Ring {
     /// The present key.
     pub key: SecretKey,
-    /// Former keys that may sign still, the newest last.
+    /// Former keys that may vote still, the newest last.
     pub former: Vec<SecretKey>,
     /// From when to when each is good.
     pub records: Records,
 }
 
 impl Ring {
-    /// Reads the keys in a data directory as its configuration says. Former keys that ended by `now` are
-    /// left where they are.
+    /// Reads the keys in a data directory as its configuration says. Former keys that may
+    /// not vote at `now` are left where they are.
     pub fn open(directory: &Path, config: &Keys, now: Time) -> Result<Self, RecordsError> {
         let file = directory.join(KEY_FILE);
         let source = config.passphrase();
@@ -56,8 +56,8 @@ impl Ring {
         let mut former = Vec::new();
         for entry in records.history(key.public_key()) {
             let path = former_path(&file, entry.key.key_id());
-            let is_good = records.standing(&entry.key, now).may_sign();
-            if entry.key != *key.public_key() && is_good && path.exists() {
+            let may_vote = records.may_vote(&entry.key, key.public_key(), now);
+            if entry.key != *key.public_key() && may_vote && path.exists() {
                 former.push(SecretKey::load_with(&path, &source)?);
             }
         }

@@ -26,8 +26,8 @@ pub struct Watch {
     seen: Option<(u64, SystemTime)>,
     /// When to look again.
     next: Time,
-    /// What was said last about each key: its standing and how many days it had.
-    said: Vec<Option<(&'static str, u64)>>,
+    /// What was said last about each key: its standing, how many days it had, and whether it votes.
+    said: Vec<Option<(&'static str, u64, bool)>>,
 }
 
 /// What is known about the keys of a node at some time.
@@ -79,22 +79,29 @@ impl Watch {
             if index == 0 {
                 look.ends = end;
             }
-            if standing.may_sign() {
+            let votes = self.records.may_vote(key, &self.keys[0], now);
+            if votes {
                 look.good.push(key.clone());
-                if let Some(end) = end {
+                if let Some(end) = end.filter(|end| *end > now) {
                     self.next = self.next.min(end);
                 }
             }
             let days = end.map_or(0, |end| end.saturating_since(now).as_secs() / 86_400);
-            let news = (standing.name(), days.min(SOON.as_secs() / 86_400));
+            let news = (standing.name(), days.min(SOON.as_secs() / 86_400), votes);
             let before = self.said[index].replace(news);
             if before == Some(news) {
                 continue;
             }
-            if !standing.may_sign() && before.is_none_or(|(name, _)| name != standing.name()) {
+            if !votes && before.is_none_or(|(.., voted)| voted) {
                 look.ended += 1;
             }
-            say(key, index == 0, standing, now);
+            match standing {
+                Standing::Expired { .. } if votes => tracing::info!(
+                    key = %key.key_id(),
+                    "a former key of this node is over and votes until the epoch in which the present one counts"
+                ),
+                _ => say(key, index == 0, standing, now),
+            }
         }
         look
     }

@@ -35,12 +35,17 @@ fn cr_7_keys_end_to_the_millisecond_and_are_counted_once() {
     let before = Time::from_millis(day(1).as_millis() - 1);
     assert_eq!(watch.look(before).ended, 0);
     assert!(!watch.is_due(before) && watch.is_due(day(1)));
-    let look = watch.look(day(1));
-    assert_eq!((look.good, look.ended), (vec![new.public_key().clone()], 1));
-    assert_eq!(watch.look(day(2)).ended, 0);
+    // The former one votes on: no epoch may have ended in which the present one would count.
+    let both = [new.public_key(), old.public_key()].map(Clone::clone);
+    for at in [day(1), day(2), day(30)] {
+        let look = watch.look(at);
+        assert_eq!((&look.good[..], look.ended), (&both[..], 0));
+        assert!(!watch.is_due(at), "a look at each input would be too many");
+    }
     let look = watch.look(day(31));
-    assert_eq!((look.good, look.ended), (vec![], 1));
+    assert_eq!((look.good, look.ended), (vec![], 2));
     assert_eq!(look.ends, Some(day(31)));
+    assert_eq!(watch.look(day(32)).ended, 0);
 }
 
 #[test]
@@ -57,6 +62,28 @@ fn cr_7_a_revocation_is_seen_without_a_restart_and_a_broken_file_changes_nothing
     assert_eq!((look.good, look.ended), (vec![new.public_key().clone()], 1));
     std::fs::write(&path, b"nothing").unwrap();
     assert_eq!(watch.look(at).good, [new.public_key().clone()]);
+    assert_eq!(watch.look(day(2)).good, [new.public_key().clone()]);
+}
+
+/// A node that restarts long after a rotation at rest still has the key that its committee knows.
+#[test]
+fn cr_7_a_former_key_is_loaded_until_it_is_revoked() {
+    let directory = Scratch::new();
+    let (old, new, _) = rotated(&directory);
+    let file = directory.path().join("key");
+    new.store(&file, "a test").unwrap();
+    let id = old.public_key().key_id();
+    old.store(&crate::keys::former_path(&file, id), "a test")
+        .unwrap();
+    let former = |at: Time| {
+        let ring =
+            crate::keys::ring::Ring::open(directory.path(), &crate::config::Keys::default(), at);
+        ring.unwrap().former.len()
+    };
+    assert_eq!([START, day(1), day(30), day(31)].map(former), [1, 1, 1, 0]);
+    let mut records = Records::beside(&file).unwrap();
+    records.revoke(id, &new, day(2)).unwrap();
+    assert_eq!([day(1), day(2), day(30)].map(former), [1, 0, 0]);
 }
 
 #[test]
