@@ -82,6 +82,19 @@ fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
     }
     std::fs::write(&chain, &bytes[..bytes.len() - 1]).unwrap();
     assert_ne!(verify(&genesis), Some(0), "cut short");
+
+    // A journal that lost its end holds as far as it goes, and verify says how far that is.
+    let journal = kept.join("sprout").join("journal");
+    let length = std::fs::metadata(&journal).unwrap().len();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&journal)
+        .unwrap();
+    file.set_len(length * 2 / 3).unwrap();
+    let output = polity(&["verify", text(&kept)]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("sprout ends at height"), "{shown}");
 }
 
 #[test]

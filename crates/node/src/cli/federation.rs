@@ -189,8 +189,15 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
             ]);
         }
         let mut text = format!("{table}\n");
+        let highest = verified.chains.iter().map(|chain| chain.height).max();
         for chain in &verified.chains {
             let name = chain.path.display();
+            if let Some(highest) = highest.filter(|highest| chain.height < *highest) {
+                text += &format!(
+                    "{name} ends at height {}, another one at {highest}: it was behind, or its journal lost its end. `polity run` says which.\n",
+                    chain.height
+                );
+            }
             for (first, last) in &chain.missing {
                 text += &format!(
                     "{name} holds no blocks from {first} to {last}: a snapshot took their place.\n"
@@ -203,7 +210,7 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
                 );
             }
         }
-        text + "Every certificate, signature, state root and the supply hold."
+        text + "Every certificate, signature, state root and the supply hold, as far as each chain goes."
     });
     Ok(())
 }
