@@ -19,7 +19,7 @@
 //! 3. Nothing is forgotten, and a window only ever becomes shorter.
 //!
 //! Whoever lost a key to a thief rotates first, then revokes the old key with the new one: a revoked
-//! key cannot introduce a successor.
+//! key cannot introduce a successor, whatever time stands in the record.
 
 use crate::{
     Checker, KeyError, KeyId, PeerId, PublicKey, SignedRecord, SignedRevocation, Suite, Verifier,
@@ -106,6 +106,10 @@ pub enum RegistryError {
         /// The newest key of the peer.
         newest: KeyId,
     },
+    /// The previous key was revoked. Whenever the new window began, whoever holds a stolen key could
+    /// have written that.
+    #[error("the key {0} was revoked and introduces nobody: a peer rotates first and then revokes")]
+    PreviousRevoked(KeyId),
     /// The new window does not begin within that of the previous key.
     #[error("the new key must begin after {after} and before {before}")]
     Start {
@@ -174,12 +178,6 @@ impl KeyEntry {
         } else {
             Ok(())
         }
-    }
-
-    /// First moment at which it may no longer sign, for whatever reason.
-    fn end(&self) -> Time {
-        self.revoked_at
-            .map_or(self.not_after, |at| at.min(self.not_after))
     }
 }
 
@@ -278,10 +276,13 @@ impl Registry {
         if id != previous {
             return Err(RegistryError::NotNewest { newest: id });
         }
-        if start <= newest.not_before || start >= newest.end() {
+        if newest.revoked_at.is_some() {
+            return Err(RegistryError::PreviousRevoked(id));
+        }
+        if start <= newest.not_before || start >= newest.not_after {
             return Err(RegistryError::Start {
                 after: newest.not_before,
-                before: newest.end(),
+                before: newest.not_after,
             });
         }
         if keys.len() == KEYS_PER_PEER_MAX {

@@ -288,12 +288,13 @@ fn an_old_or_revoked_key_introduces_nobody() {
     let refused = world.register(&record);
     assert_eq!(refused, Err(RegistryError::NotNewest { newest: id(1) }));
     world.revoke(1, day(25), 1).unwrap();
-    let record = world.rotation(1, 2, day(25), day(50));
-    let (after, before) = (day(20), day(25));
-    assert_eq!(
-        world.register(&record),
-        Err(RegistryError::Start { after, before })
-    );
+    // Also with a time from before it was revoked, which a thief would write.
+    let moment_before = Time::from_millis(day(25).as_millis() - 1);
+    for start in [day(21), moment_before, day(25), day(26)] {
+        let record = world.rotation(1, 2, start, day(50));
+        let refused = world.register(&record);
+        assert_eq!(refused, Err(RegistryError::PreviousRevoked(id(1))));
+    }
 }
 
 #[test]
@@ -471,7 +472,8 @@ proptest! {
             for (old, new) in before.iter().zip(keys) {
                 prop_assert_eq!(&old.key, &new.key);
                 prop_assert_eq!(old.not_before, new.not_before);
-                prop_assert!(new.end() <= old.end());
+                let end = |entry: &KeyEntry| entry.revoked_at.map_or(entry.not_after, |at| at.min(entry.not_after));
+                prop_assert!(end(new) <= end(old));
             }
             prop_assert!(keys.len() >= before.len());
             for pair in keys.windows(2) {
