@@ -57,8 +57,8 @@ pub(crate) fn machine(input: &[u8]) {
 
 struct Scene {
     cluster: Cluster<StubSigner, StubVerifier>,
-    /// How much of each journal was looked at.
-    read: Vec<usize>,
+    /// How much of each journal was looked at, and how many decisions.
+    read: Vec<(usize, usize)>,
     /// What each honest replica said it signed: by replica, height, view and kind of word.
     words: BTreeMap<(usize, Height, View, &'static str), Record>,
     decisions: BTreeMap<Height, Sha256Digest>,
@@ -73,7 +73,7 @@ impl Scene {
         let signers = (0..MEMBERS).map(StubSigner::new).collect();
         let cluster = Cluster::new(signers, || StubVerifier, Config::default());
         Self {
-            read: vec![0; cluster.nodes.len()],
+            read: vec![(0, 0); cluster.nodes.len()],
             cluster,
             words: BTreeMap::new(),
             decisions: BTreeMap::new(),
@@ -337,11 +337,13 @@ impl Scene {
         self.cluster.follow(index, effects);
     }
 
+    /// Looks at what is new: journals and lists of decisions only grow.
     fn check(&mut self) {
         for index in Self::honest() {
             let node = &self.cluster.nodes[index];
             assert_eq!(node.engine.machine().halted(), None);
-            for record in &node.journal[self.read[index]..] {
+            let (records, decisions) = self.read[index];
+            for record in &node.journal[records..] {
                 let Some((view, kind)) = word(record) else {
                     continue;
                 };
@@ -352,12 +354,12 @@ impl Scene {
                     "replica {index} says {kind} twice: {record:?}"
                 );
             }
-            self.read[index] = node.journal.len();
-            for (block, _) in &node.decided {
+            for (block, _) in &node.decided[decisions..] {
                 let height = block.header().height;
                 let first = *self.decisions.entry(height).or_insert(block.digest());
                 assert_eq!(first, block.digest(), "two blocks are decided at {height}");
             }
+            self.read[index] = (node.journal.len(), node.decided.len());
         }
         for accused in self.cluster.reported.drain(..) {
             assert_eq!(accused, FAULTY, "somebody honest is accused");
