@@ -62,6 +62,8 @@ struct Scene {
     /// What each honest replica said it signed: by replica, height, view and kind of word.
     words: BTreeMap<(usize, Height, View, &'static str), Record>,
     decisions: BTreeMap<Height, Sha256Digest>,
+    /// How many frames the faulty member has heard.
+    heard: u64,
     /// Digests and certificates that the faulty member has seen.
     digests: BTreeSet<Sha256Digest>,
     certificates: Vec<VoteCertificate>,
@@ -77,6 +79,7 @@ impl Scene {
             cluster,
             words: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            heard: 0,
             digests: BTreeSet::new(),
             certificates: Vec::new(),
             view_changes: Vec::new(),
@@ -137,8 +140,15 @@ impl Scene {
     /// The faulty member sees everything that is sent to it or to others.
     fn listen(&mut self) {
         let limit = self.cluster.config.message_bytes_max();
-        let recent = self.cluster.network.iter().rev().take(12);
-        for frame in recent {
+        // A broadcast is a row of frames with the same bytes, and what is repeated was heard.
+        let new = (self.cluster.sent - self.heard) as usize;
+        self.heard = self.cluster.sent;
+        let mut last: &[u8] = &[];
+        for frame in self.cluster.network.iter().rev().take(new) {
+            if frame.bytes == last {
+                continue;
+            }
+            last = &frame.bytes;
             let Ok(message) = wire::decode::<Message>(&frame.bytes, limit) else {
                 continue;
             };
