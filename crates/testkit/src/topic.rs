@@ -1,6 +1,6 @@
 //! Vector files of this repository: known answers, kept where other implementations can read them.
 //!
-//! A file `vectors/<crate>/<topic>.v<n>.json` names its generator, the part of the specification
+//! A file `vectors/<crate>/<topic>.v<n>.json`, or `vectors/<topic>.v<n>.json` for all crates, names its generator, the part of the specification
 //! it belongs to, its version and the number of its cases. A case has a name, a comment, flags, the
 //! result `valid` or `invalid`, the input and what is expected. At least half of the cases are
 //! broken on purpose: a decoder or verifier is known by what it refuses.
@@ -11,7 +11,7 @@
 //! is a change of format.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ struct File {
 /// One file of vectors, and how its cases are answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Topic {
-    /// Path below `vectors/`: `<crate>/<topic>.v<n>.json`.
+    /// Path below `vectors/`: `<crate>/<topic>.v<n>.json`, or without the crate.
     pub file: &'static str,
     /// The part of the specification that the vectors pin down.
     pub spec: &'static str,
@@ -148,12 +148,17 @@ impl Topic {
             }
         }
         if !problems.is_empty() {
+            let _ = write!(
+                problems,
+                "if the change of format is meant, run `cargo xtask vectors --write {}` and review it",
+                self.file
+            );
             return Err(problems);
         }
         let rendered = self.render()?;
         if rendered != text {
             return Err(format!(
-                "{} is not what its topic writes (- file, + topic); if the change of format is \
+                "{} is not what its topic writes; if the change of format is \
                  meant, run `cargo xtask vectors --write {}` and review it:\n{}",
                 self.file,
                 self.file,
@@ -220,7 +225,7 @@ pub fn settle(topics: &[Topic]) -> Result<Vec<String>, String> {
     let mut reports = Vec::new();
     if let Ok(file) = env::var(WRITE_VARIABLE) {
         match topics.iter().find(|topic| topic.file == file) {
-            Some(topic) => write(topic)?,
+            Some(topic) => println!("{}", write(topic, &path(topic.file))?),
             None => problems.push(format!(
                 "no topic writes `{file}`; there are: {}",
                 topics
@@ -252,20 +257,18 @@ pub fn settle(topics: &[Topic]) -> Result<Vec<String>, String> {
     }
 }
 
-fn write(topic: &Topic) -> Result<(), String> {
-    let path = path(topic.file);
-    let old = fs::read_to_string(&path).unwrap_or_default();
+/// Writes the file of a topic to a path, and says what changed.
+fn write(topic: &Topic, path: &Path) -> Result<String, String> {
+    let old = fs::read_to_string(path).unwrap_or_default();
     let new = topic.render()?;
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    if old != new {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        }
+        fs::write(path, &new)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    fs::write(&path, &new).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    println!(
-        "{} (- before, + now)\n{}",
-        topic.file,
-        difference(&old, &new)
-    );
-    Ok(())
+    Ok(format!("{}\n{}", topic.file, difference(&old, &new)))
 }
 
 fn path(file: &str) -> PathBuf {
@@ -276,13 +279,16 @@ fn path(file: &str) -> PathBuf {
 
 /// Every vector file, as a path below `vectors/`.
 fn files() -> Result<Vec<String>, String> {
+    let is_vectors = |file: &Path| file.extension().is_some_and(|found| found == "json");
     let mut files = Vec::new();
-    for folder in list(&path(""))?.iter().filter(|folder| folder.is_dir()) {
-        for file in list(folder)? {
-            let is_json = file.extension().is_some_and(|found| found == "json");
-            if let (true, Some(folder), Some(file)) = (is_json, name(folder), name(&file)) {
-                files.push(format!("{folder}/{file}"));
-            }
+    for entry in list(&path(""))? {
+        let Some(folder) = name(&entry) else { continue };
+        if !entry.is_dir() {
+            files.extend(is_vectors(&entry).then_some(folder));
+            continue;
+        }
+        for file in list(&entry)?.iter().filter(|file| is_vectors(file)) {
+            files.extend(name(file).map(|file| format!("{folder}/{file}")));
         }
     }
     Ok(files)
@@ -309,44 +315,120 @@ fn count(file: &File, verdict: Verdict) -> usize {
         .count()
 }
 
-/// Lines that only one of the texts has, in order, with `-` and `+` in front.
-///
-/// The longest common subsequence is found in a table; vector files have at most a few thousand
-/// lines, so the table has a few million entries.
+/// What a change of a file is, in cases: `+` added, `-` removed, `~` changed, the last with the first
+/// position at which a field differs. An empty old text is a file that is not there yet.
 fn difference(old: &str, new: &str) -> String {
-    let old: Vec<&str> = old.lines().collect();
-    let new: Vec<&str> = new.lines().collect();
-    let width = new.len() + 1;
-    let mut common = vec![0_u32; (old.len() + 1) * width];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i * width + j] = if old[i] == new[j] {
-                common[(i + 1) * width + j + 1] + 1
-            } else {
-                common[(i + 1) * width + j].max(common[i * width + j + 1])
-            };
+    if old == new {
+        return "no difference\n".to_owned();
+    }
+    let read = |text: &str| serde_json::from_str::<File>(text).ok();
+    let (before, after) = (read(old), read(new));
+    let mut out = String::new();
+    if before.is_none() && !old.is_empty() {
+        out.push_str("! what was there is no vector file\n");
+    }
+    let cases = |file: &Option<File>| file.as_ref().map_or(Vec::new(), |file| file.cases.clone());
+    let (old_cases, new_cases) = (cases(&before), cases(&after));
+    let find = |cases: &[Case], name: &str| cases.iter().find(|case| case.name == name).cloned();
+    for case in &old_cases {
+        match find(&new_cases, &case.name) {
+            Some(now) => changes(case, &now, &mut out),
+            None => {
+                let _ = writeln!(
+                    out,
+                    "- `{}` ({:?}): {}",
+                    case.name, case.result, case.comment
+                );
+            }
         }
     }
-    let (mut i, mut j) = (0, 0);
-    let mut out = String::new();
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            i += 1;
-            j += 1;
-        } else if j == new.len()
-            || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1])
-        {
-            let _ = writeln!(out, "- {}", old[i]);
-            i += 1;
-        } else {
-            let _ = writeln!(out, "+ {}", new[j]);
-            j += 1;
+    for case in &new_cases {
+        if find(&old_cases, &case.name).is_none() {
+            let _ = writeln!(
+                out,
+                "+ `{}` ({:?}): {}",
+                case.name, case.result, case.comment
+            );
+        }
+    }
+    if let (Some(before), Some(after)) = (&before, &after) {
+        let head = |file: &File| {
+            let File {
+                generator,
+                spec,
+                version,
+                ..
+            } = file;
+            json!({ "generator": generator, "spec": spec, "version": version })
+        };
+        let mut places = Vec::new();
+        differing(&head(before), &head(after), "", &mut places);
+        for place in places {
+            let _ = writeln!(out, "~ head {place}");
         }
     }
     if out.is_empty() {
-        out.push_str("no difference\n");
+        out.push_str("~ the order of cases or the layout of the text alone\n");
     }
     out
+}
+
+/// The fields of a case that changed.
+fn changes(old: &Case, new: &Case, out: &mut String) {
+    let plain = |case: &Case| serde_json::to_value(case).unwrap_or_default();
+    let mut places = Vec::new();
+    differing(&plain(old), &plain(new), "", &mut places);
+    for place in places {
+        let _ = writeln!(out, "~ `{}` {place}", old.name);
+    }
+}
+
+/// Where two values differ, each place with both sides.
+fn differing(old: &Value, new: &Value, at: &str, out: &mut Vec<String>) {
+    let below = |name: &str| {
+        if at.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{at}.{name}")
+        }
+    };
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                match (a.get(name), b.get(name)) {
+                    (Some(a), Some(b)) => differing(a, b, &below(name), out),
+                    (Some(_), None) => out.push(format!("{}: is gone", below(name))),
+                    _ => out.push(format!("{}: is new", below(name))),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                differing(a, b, &below(&index.to_string()), out);
+            }
+        }
+        (old, new) if old == new => {}
+        (old, new) => {
+            let text = |value: &Value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let (old, new) = (text(old), text(new));
+            let place = old.chars().zip(new.chars()).take_while(|(a, b)| a == b);
+            let place = place.count();
+            // Some characters before the place, to find it again.
+            let from = place.saturating_sub(8);
+            let window = |text: &str| -> String { text.chars().skip(from).take(32).collect() };
+            out.push(format!(
+                "{at}: from character {place} on (lengths {} and {})\n    before: {}\n    now:    {}",
+                old.chars().count(),
+                new.chars().count(),
+                window(&old),
+                window(&new),
+            ));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -421,10 +503,54 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_shows_lines_of_one_side() {
-        assert_eq!(difference("a\nb\nc\n", "a\nx\nc\nd\n"), "- b\n+ x\n+ d\n");
-        assert_eq!(difference("", "a\n"), "+ a\n");
-        assert_eq!(difference("a\n", ""), "- a\n");
-        assert_eq!(difference("a\n", "a\n"), "no difference\n");
+    fn the_difference_names_cases_and_first_positions() {
+        let text = TOPIC.render().unwrap();
+        assert_eq!(difference(&text, &text), "no difference\n");
+        let all = difference("", &text);
+        assert_eq!(
+            all,
+            "+ `even` (Valid): Two halves.\n+ `odd` (Invalid): No halves.\n"
+        );
+        let none = difference(&text, "");
+        assert_eq!(
+            none,
+            "- `even` (Valid): Two halves.\n- `odd` (Invalid): No halves.\n"
+        );
+        let changed = text.replacen("No halves.", "No thirds.", 1);
+        assert_eq!(
+            difference(&text, &changed),
+            "~ `odd` comment: from character 3 on (lengths 10 and 10)\n    \
+             before: No halves.\n    now:    No thirds.\n"
+        );
+        let other_head = text.replacen("\"spec\": \"none\"", "\"spec\": \"some\"", 1);
+        assert!(difference(&text, &other_head).starts_with("~ head spec: from character 0 on"));
+        let other_layout = text.replace('\n', " ");
+        assert!(difference(&text, &other_layout).contains("layout"));
+        assert!(
+            difference("junk", &text).starts_with("! what was there is no vector file\n+ `even`")
+        );
+    }
+
+    /// The whole way of `--write`: a new file, nothing to do, and a case that another program wrote.
+    #[test]
+    fn a_file_is_written_with_its_difference() {
+        let folder = env::temp_dir().join(format!("polity-topic-{}", std::process::id()));
+        let file = folder.join(TOPIC.file);
+        let first = write(&TOPIC, &file).unwrap();
+        assert!(
+            first.contains("+ `even`") && first.contains("+ `odd`"),
+            "{first}"
+        );
+        let again = write(&TOPIC, &file).unwrap();
+        assert_eq!(again, "test/half.v1.json\nno difference\n");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen("\"half\": 2", "\"half\": 3", 1)).unwrap();
+        let mended = write(&TOPIC, &file).unwrap();
+        assert!(
+            mended.contains("~ `even` expected.half: from character 0 on"),
+            "{mended}"
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
