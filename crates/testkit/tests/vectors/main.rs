@@ -14,6 +14,9 @@ mod leaves;
 mod ledger;
 mod merkle;
 mod messages;
+mod proofs;
+mod records;
+mod replica;
 mod types;
 
 use polity_testkit::topic::{Topic, settle};
@@ -24,6 +27,8 @@ const TOPICS: &[Topic] = &[
     crypto::PREIMAGE,
     crypto::KEY,
     crypto::CHAIN,
+    records::KEY_RECORD,
+    records::REVOCATION,
     crypto::ED25519,
     hybrid::HYBRID,
     merkle::ROOT,
@@ -39,7 +44,10 @@ const TOPICS: &[Topic] = &[
     ledger::TRANSACTION,
     leaves::RECEIPT,
     leaves::STATE,
+    proofs::PROOF,
     genesis::GENESIS,
+    replica::FRAME,
+    replica::RECORD,
 ];
 
 #[test]
