@@ -5,6 +5,7 @@
 
 mod consensus;
 mod crypto;
+mod draw;
 mod evidence;
 mod federation;
 mod fields;
@@ -17,6 +18,7 @@ mod messages;
 mod proofs;
 mod records;
 mod replica;
+mod stability;
 mod types;
 
 use polity_testkit::topic::{Topic, settle};
@@ -48,6 +50,7 @@ const TOPICS: &[Topic] = &[
     genesis::GENESIS,
     replica::FRAME,
     replica::RECORD,
+    stability::STABILITY,
 ];
 
 #[test]
