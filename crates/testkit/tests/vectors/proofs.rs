@@ -140,6 +140,9 @@ fn lock_proof() -> StateProof<LockView> {
     }
 }
 
+/// Name, comment, and what is changed of an honest proof.
+type Change<T> = (&'static str, &'static str, fn(&mut T));
+
 fn proofs() -> Vec<Case> {
     let of_receipt = |proof: &ReceiptProof| {
         let root = receipts_root(&receipts()).to_string();
@@ -174,23 +177,23 @@ fn proofs() -> Vec<Case> {
             of_lock(&lock_proof()),
         ),
     ];
-    let receipt: [(&str, &str, fn(&mut ReceiptProof)); 8] = [
+    let receipt: [Change<ReceiptProof>; 8] = [
         (
             "receipt_of_another",
             "The id of another transaction.",
             |p| p.receipt.id = TransactionId::new([9; 32]),
         ),
         ("receipt_elsewhere", "Another place than the path.", |p| {
-            p.receipt.index = 2
+            p.receipt.index = 2;
         }),
         ("receipt_moved", "The path of another place.", |p| {
-            p.inclusion.index = 0
+            p.inclusion.index = 0;
         }),
         ("receipt_longer_path", "A digest too many.", |p| {
-            p.inclusion.path.push(digest(1))
+            p.inclusion.path.push(digest(1));
         }),
         ("receipt_shorter_path", "A digest too few.", |p| {
-            p.inclusion.path.truncate(1)
+            p.inclusion.path.truncate(1);
         }),
         (
             "receipt_crossed_path",
@@ -198,7 +201,7 @@ fn proofs() -> Vec<Case> {
             |p| p.inclusion.path.reverse(),
         ),
         ("receipt_size", "A block of another size.", |p| {
-            p.inclusion.size = 5
+            p.inclusion.size = 5;
         }),
         // The leaf counts from 1, so 255 would be the leaf of "none".
         (
@@ -217,16 +220,16 @@ fn proofs() -> Vec<Case> {
             of_receipt(&proof),
         ));
     }
-    let state: [(&str, &str, fn(&mut StateProof<AccountView>)); 6] = [
+    let state: [Change<StateProof<AccountView>>; 6] = [
         ("account_richer", "More than the leaf says.", |p| {
-            p.value.total = Amount::SUPPLY_MAX
+            p.value.total = Amount::SUPPLY_MAX;
         }),
         ("account_of_another", "The account of somebody else.", |p| {
-            p.value.owner = digest(4)
+            p.value.owner = digest(4);
         }),
         ("account_moved", "Another slot.", |p| p.inclusion.index = 2),
         ("account_size", "Another size than the section has.", |p| {
-            p.inclusion.size = 2
+            p.inclusion.size = 2;
         }),
         (
             "account_sections",
