@@ -3,9 +3,7 @@
 use super::keys::signing_key;
 use super::{Failure, Output, Target, code};
 use crate::driver::now;
-use crate::federation::{
-    AUTHORITY_KEY_FILE, CLEARING, FederationError, GENESIS_FILE, KEYS_DIRECTORY, load_genesis,
-};
+use crate::federation::{AUTHORITY_KEY_FILE, CLEARING, GENESIS_FILE, KEYS_DIRECTORY, load_genesis};
 use crate::keys::SecretKey;
 use crate::rejoin::{RejoinError, Rejoined, rejoin as give_up};
 use crate::table::Table;
@@ -490,9 +488,8 @@ pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
     let number = options.replica.map(ReplicaId::new);
     let result = give_up(&options.directory, number, options.force, now());
     let rejoined = result.map_err(|error| match &error {
-        RejoinError::Config(_)
-        | RejoinError::Federation(FederationError::Config(_))
-        | RejoinError::OtherMember { .. } => Failure::usage(error),
+        RejoinError::Config(_) | RejoinError::OtherMember { .. } => Failure::usage(error),
+        RejoinError::Federation(cause) if cause.is_usage() => Failure::usage(error),
         _ => Failure::failed(error),
     })?;
     let Rejoined {
