@@ -343,16 +343,16 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     genesis.validate(Purpose::Production, &NodeVerifier::default())?;
 
     let text = genesis_text(&genesis);
-    write(&directory.join(GENESIS_FILE), text.as_bytes())?;
+    write_new(&directory.join(GENESIS_FILE), text.as_bytes())?;
     let mut nodes = Vec::new();
     for (index, name) in plan.members.iter().enumerate() {
         let node = directory.join(name);
         create_private(&node)?;
-        write(&node.join(GENESIS_FILE), text.as_bytes())?;
+        write_new(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
         let config = node_config(plan, index, &node_keys);
         config.check(&genesis)?;
-        write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
+        write_new(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
         create_journal(&node, &genesis, node_keys[index].public_key())?;
         nodes.push(node);
@@ -575,7 +575,8 @@ pub(crate) fn create_private(directory: &Path) -> Result<(), FederationError> {
         })
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), FederationError> {
+/// Writes a file that is not there yet, durably.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FederationError> {
     let error = |source| FederationError::Io {
         path: path.to_owned(),
         source,

@@ -463,3 +463,87 @@ fn a_simulated_federation_says_how_it_went() {
     let several = polity(&["sim", "--scenario", name, "--seeds", "3", "--json"]);
     assert_eq!(json(&several)["ok"], true);
 }
+
+/// Nobody has to write a configuration by hand.
+#[test]
+fn a_node_that_joins_gets_its_files() {
+    let scratch = Scratch::new();
+    let fed = scratch.path().join("fed");
+    polity(&[
+        "init",
+        text(&fed),
+        "--platforms",
+        "thor,sprout,legion,platform2",
+    ]);
+    let genesis = fed.join("genesis.json");
+    let frey = scratch.path().join("frey");
+    let join = |more: &[&str]| polity(&[&["join", text(&frey), "--replica", "4"], more].concat());
+    // What is missing is said, and nothing is made.
+    let genesis = ["--genesis", text(&genesis)];
+    let listen = ["--listen", "127.0.0.1:7104"];
+    for (more, part) in [
+        (vec![], "genesis.json"),
+        (genesis.to_vec(), "--listen"),
+        (
+            [genesis, listen].concat(),
+            "thor, sprout, legion, platform2",
+        ),
+        (vec!["--peer", "thor"], "NAME=HOST:PORT"),
+    ] {
+        let refused = join(&more);
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{more:?}: {words}");
+        assert!(words.contains(part), "{more:?}: {words}");
+        assert!(!frey.exists());
+    }
+    let peers = [
+        "--peer",
+        "thor=127.0.0.1:7100",
+        "--peer",
+        "sprout=127.0.0.1:7101",
+        "--json",
+    ];
+    let joined = join(&[&genesis[..], &listen, &peers].concat());
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    let shown = json(&joined);
+    let key = shown["key"].as_str().unwrap();
+    let command = format!(
+        "polity committee set frey --replica 4 --key {key} --weight 1 --fee-account clearing@legion --dir FEDERATION"
+    );
+    assert_eq!(shown["command"], command.as_str());
+    assert_eq!(shown["listen"], "127.0.0.1:7104");
+    let config = polity::config::NodeConfig::load(&frey.join("node.toml")).unwrap();
+    assert_eq!(
+        (config.name.as_str(), config.network.peers.len()),
+        ("frey", 2)
+    );
+    let copy = std::fs::read(frey.join("genesis.json")).unwrap();
+    assert_eq!(copy, std::fs::read(fed.join("genesis.json")).unwrap());
+    polity::node::Prepared::open(&frey).unwrap();
+    // What is there is not written again.
+    let again = join(&listen);
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+}
+
+/// The `node.toml` that the README shows is one.
+#[test]
+fn the_configuration_of_the_readme_can_be_copied() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let scratch = Scratch::new();
+    let fed = scratch.path().join("fed");
+    polity(&[
+        "init",
+        text(&fed),
+        "--platforms",
+        "thor,sprout,legion,platform2",
+    ]);
+    let frey = scratch.path().join("frey");
+    std::fs::create_dir(&frey).unwrap();
+    std::fs::copy(fed.join("genesis.json"), frey.join("genesis.json")).unwrap();
+    std::fs::write(frey.join("node.toml"), shown).unwrap();
+    let joined = polity(&["join", text(&frey), "--json"]);
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    assert_eq!(json(&joined)["replica"], 4);
+}

@@ -5,6 +5,7 @@ mod committee;
 mod federation;
 mod keys;
 mod proof;
+mod rejoin;
 mod run;
 mod sim;
 
@@ -98,9 +99,12 @@ enum Command {
     /// Show who votes, or change it as the authority
     #[command(after_help = committee::EXAMPLES)]
     Committee(committee::Options),
-    /// Give up a lost journal and its key, and come back with a new one; or begin a node that joins
-    #[command(visible_alias = "join", after_help = committee::REJOIN_EXAMPLES)]
-    Rejoin(committee::Rejoin),
+    /// Begin a node that joins a federation: its configuration, key and journal
+    #[command(after_help = rejoin::JOIN_EXAMPLES)]
+    Join(rejoin::Join),
+    /// Give up a lost journal and its key, and come back with a new one
+    #[command(after_help = rejoin::REJOIN_EXAMPLES)]
+    Rejoin(rejoin::Rejoin),
     /// Make, show, rotate and revoke keys
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Options),
@@ -241,7 +245,8 @@ pub fn main() -> ExitCode {
         Command::Rollback(options) => client::rollback(&options, output),
         Command::Status(options) => client::status(&options, output),
         Command::Committee(options) => committee::main(&options, output),
-        Command::Rejoin(options) => committee::rejoin(&options, output),
+        Command::Join(options) => rejoin::join(&options, output),
+        Command::Rejoin(options) => rejoin::rejoin(&options, output),
         Command::Keys(options) => keys::main(&options, output),
         Command::Watch(options) => client::watch(&options, output),
         Command::Verify(options) => federation::verify(&options, output),
