@@ -134,7 +134,7 @@ pub(crate) async fn repair(
             Ok((repair, links, is_done))
         };
         let (is_done, is_stopped);
-        ((repair, links, is_done), is_stopped) = unless_stopped(stop, work).await?;
+        ((repair, links, is_done), is_stopped) = Box::pin(unless_stopped(stop, work)).await?;
         // Who was told to stop once is not told again.
         if is_stopped || !is_done {
             links.transport.shutdown().await;
