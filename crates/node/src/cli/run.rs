@@ -103,7 +103,8 @@ fn exit_code(error: &NodeError) -> u8 {
 /// Which log lines are wanted. A word alone has to be a level: as the name of a target it would silence
 /// everything else.
 fn log_filter(text: &str) -> Result<EnvFilter, String> {
-    let is_known = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains(['=', '[']) || is_level(part);
     let unknown = text.split(',').map(str::trim).find(|part| !is_known(part));
     match (unknown, EnvFilter::try_new(text)) {
         (None, Ok(filter)) => Ok(filter),
