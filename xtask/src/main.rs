@@ -142,7 +142,7 @@ fn main() -> ExitCode {
         eprint!("there is no command `{name}`\n\n{}", usage());
         return ExitCode::from(2);
     };
-    if matches!(arguments.first().map(String::as_str), Some("--help" | "-h")) {
+    if asks_for_help(&arguments) {
         println!(
             "cargo xtask {} {}\n\n{}",
             command.name, command.arguments, command.help
@@ -164,6 +164,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether help is wanted, wherever that is said. What stands behind `--` is for another program.
+fn asks_for_help(arguments: &[String]) -> bool {
+    let mut own = arguments.iter().take_while(|argument| *argument != "--");
+    own.any(|argument| matches!(argument.as_str(), "--help" | "-h"))
 }
 
 /// A command of the release binary. Its exit code is that of the task.
@@ -203,4 +209,20 @@ fn usage() -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asks_for_help;
+
+    #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for yes in ["--help", "--slow --help", "mutants -h", "--help -- x"] {
+            assert!(asks_for_help(&words(yes)), "{yes}");
+        }
+        for no in ["--slow", "-- --help", "ledger -- -h"] {
+            assert!(!asks_for_help(&words(no)), "{no}");
+        }
+    }
 }

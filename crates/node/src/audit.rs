@@ -3,6 +3,10 @@
 //! Nothing is trusted but the genesis: every certificate, parent, state root, transaction signature
 //! and the conservation of the supply are checked again by the replica's auditor.
 
+mod index;
+
+pub use index::Index;
+
 use crate::federation::{FederationError, GENESIS_FILE, load_genesis, nodes_in};
 use crate::host::RecoverError;
 use crate::host::repair::Survey;
@@ -36,17 +40,23 @@ pub enum VerifyError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The journal is damaged in its middle.
-    #[error("{}: {survey}", path.display())]
-    Damaged {
-        /// The data directory.
-        path: PathBuf,
-        /// What is lost, and whether the node repairs it.
-        survey: Box<Survey>,
-    },
-    /// What is left of a damaged journal cannot be read.
+    /// The journal is damaged in its middle: what is lost, and whether the node repairs it.
+    #[error("{0}")]
+    Damaged(Box<Survey>),
+    /// What is left of a damaged journal cannot be read, or the end of the journal is lost.
     #[error(transparent)]
-    Survey(#[from] RecoverError),
+    Recover(#[from] RecoverError),
+    /// What is wrong in one of several places.
+    #[error("{}: {error}", path.display())]
+    At {
+        /// The data directory or the exported chain.
+        path: PathBuf,
+        /// What is wrong there.
+        error: Box<VerifyError>,
+    },
+    /// The file to write is there.
+    #[error("{} exists; choose another file", .0.display())]
+    Exists(PathBuf),
     /// The chain does not hold.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -105,10 +115,12 @@ impl VerifyError {
     pub fn is_unsafe(&self) -> bool {
         match self {
             Self::Audit(_) | Self::Fork { .. } => true,
+            Self::At { error, .. } => error.is_unsafe(),
             Self::Federation(_)
             | Self::Journal(_)
-            | Self::Damaged { .. }
-            | Self::Survey(_)
+            | Self::Damaged(_)
+            | Self::Recover(_)
+            | Self::Exists(_)
             | Self::Record(_)
             | Self::MissingBlock { .. }
             | Self::MissingSnapshot(_)
@@ -116,6 +128,37 @@ impl VerifyError {
             | Self::Io { .. }
             | Self::NoExport(_)
             | Self::NeedsGenesis => false,
+        }
+    }
+
+    /// Whether somebody named something wrongly; otherwise the files are not what they should be.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Federation(error) => error.is_usage(),
+            Self::NeedsGenesis | Self::Exists(_) => true,
+            Self::At { error, .. } => error.is_usage(),
+            Self::Audit(_)
+            | Self::Fork { .. }
+            | Self::Journal(_)
+            | Self::Damaged(_)
+            | Self::Recover(_)
+            | Self::Record(_)
+            | Self::MissingBlock { .. }
+            | Self::MissingSnapshot(_)
+            | Self::Gap { .. }
+            | Self::Io { .. }
+            | Self::NoExport(_) => false,
+        }
+    }
+
+    fn at(path: &Path) -> impl FnOnce(Self) -> Self {
+        move |error| match error {
+            // They name their file.
+            Self::Io { .. } | Self::NoExport(_) | Self::At { .. } => error,
+            error => Self::At {
+                path: path.to_owned(),
+                error: Box::new(error),
+            },
         }
     }
 }
@@ -143,6 +186,8 @@ pub struct Audited {
     pub ledger: Ledger,
     /// Heights, first and last, whose blocks are not held there: a snapshot took their place.
     pub gaps: Vec<(Height, Height)>,
+    /// What the node's index says of the end of the chain.
+    pub index: Index,
     /// Digest of every block that is held.
     digests: BTreeMap<Height, Sha256Digest>,
 }
@@ -248,18 +293,15 @@ fn steps(
     match (failure, result) {
         (Some(failure), _) => Err(failure),
         (None, Ok(_)) => Ok(()),
-        (None, Err(JournalError::Damaged { .. })) => Err(damaged(directory, &mut journal, chain)),
+        (None, Err(JournalError::Damaged { .. })) => Err(damaged(&mut journal, chain)),
         (None, Err(error)) => Err(error.into()),
     }
 }
 
 /// Says what is left of a damaged journal.
-fn damaged(directory: &Path, journal: &mut Reader, chain: &Chain) -> VerifyError {
+fn damaged(journal: &mut Reader, chain: &Chain) -> VerifyError {
     match Survey::of(journal, chain) {
-        Ok(survey) => VerifyError::Damaged {
-            path: directory.to_owned(),
-            survey: Box::new(survey),
-        },
+        Ok(survey) => VerifyError::Damaged(Box::new(survey)),
         Err(error) => error.into(),
     }
 }
@@ -324,20 +366,30 @@ impl<'a> Audit<'a> {
             state_root: ledger.root(),
             ledger,
             gaps: self.gaps,
+            index: Index::default(),
             digests: self.digests,
         }
     }
 }
 
-/// Checks the journal of one node's data directory. `progress` is told each height.
+/// Checks the journal of one node's data directory, and that it is as new as the index beside it.
+/// `progress` is told each height.
 pub fn audit_node(
     directory: &Path,
     genesis: &Genesis,
     mut progress: impl FnMut(Height),
 ) -> Result<Audited, VerifyError> {
-    audit_blocks(directory, genesis, |committed| {
+    let chain = genesis.chain().map_err(GenesisError::from)?;
+    // Asked first: a node that runs meanwhile may write more of both.
+    let index = Index::ask(directory, &chain)?;
+    let audited = audit_blocks(directory, genesis, |committed| {
         progress(committed.block.header().height);
-    })
+    })?;
+    let found = audited.height;
+    if let Some(indexed) = index.height().filter(|indexed| *indexed > found) {
+        return Err(RecoverError::JournalOlder { found, indexed }.into());
+    }
+    Ok(Audited { index, ..audited })
 }
 
 /// The same, and hands every block that holds to `visit`, with what became of its transactions.
@@ -410,8 +462,11 @@ pub fn export(directory: &Path, genesis: &Genesis, out: &Path) -> Result<u64, Ve
         path: out.to_owned(),
         source,
     };
-    let file = File::create_new(out).map_err(io)?;
-    let result = write_export(directory, genesis, file, io);
+    let file = File::create_new(out).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => VerifyError::Exists(out.to_owned()),
+        _ => io(error),
+    })?;
+    let result = write_export(directory, genesis, file, io).map_err(VerifyError::at(directory));
     if result.is_err() {
         // Half of a chain is of no use; the error says more than a second one could.
         let _ = std::fs::remove_file(out);
@@ -461,7 +516,8 @@ pub fn audit(
 ) -> Result<Vec<Audited>, VerifyError> {
     if path.is_file() {
         let genesis = load_genesis(genesis.ok_or(VerifyError::NeedsGenesis)?)?;
-        let audited = audit_export(path, &genesis, |height| progress(path, height))?;
+        let audited = audit_export(path, &genesis, |height| progress(path, height))
+            .map_err(VerifyError::at(path))?;
         return Ok(vec![audited]);
     }
     let mut all: Vec<Audited> = Vec::new();
@@ -470,8 +526,10 @@ pub fn audit(
     let common = genesis.or_else(|| common.is_file().then_some(&common));
     for node in nodes_in(path)? {
         let own = node.join(GENESIS_FILE);
-        let genesis = load_genesis(common.unwrap_or(&own))?;
-        let audited = audit_node(&node, &genesis, |height| progress(&node, height))?;
+        let genesis = load_genesis(common.unwrap_or(&own))
+            .map_err(|error| VerifyError::at(&node)(error.into()))?;
+        let audited = audit_node(&node, &genesis, |height| progress(&node, height))
+            .map_err(VerifyError::at(&node))?;
         if let Some(first) = all.first() {
             compare(first, &audited)?;
         }

@@ -5,7 +5,7 @@
 //! first node has committed it durably. Beside it stands the floor that signatures set: every node
 //! verifies every transfer once, and all nodes share the cores of this machine.
 
-use crate::cli::{Failure, Output, code};
+use crate::cli::{Failure, Output};
 use crate::client::{Client, ClientError};
 use crate::cluster::{Cluster, ClusterError, WorkDirectory, interrupt_on_signals};
 use crate::demo::MEMBERS;
@@ -154,7 +154,7 @@ impl From<FederationError> for BenchError {
 
 pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
     let result = measure(options, output).map_err(|error| match error {
-        BenchError::Cluster(ClusterError::Interrupted) => Failure::new(code::INTERRUPTED, error),
+        BenchError::Cluster(error) => Failure::from(error),
         error => Failure::failed(error),
     })?;
     output.show(&result, table);

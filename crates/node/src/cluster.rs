@@ -5,7 +5,7 @@
 
 use crate::client::{Client, ClientError};
 use crate::config::{self, ConfigError, NodeConfig};
-use crate::federation::{FederationError, Founded, Plan, found};
+use crate::federation::{FederationError, Founded, Plan, check_empty, found};
 use crate::view::Status;
 use std::fs::File;
 use std::io;
@@ -494,9 +494,10 @@ pub struct WorkDirectory {
 }
 
 impl WorkDirectory {
-    /// The directory `keep`, which stays, or a fresh one, which does not.
+    /// The directory `keep`, which stays and has to be missing or empty, or a fresh one, which does not.
     pub fn new(keep: Option<&Path>) -> Result<Self, ClusterError> {
         if let Some(path) = keep {
+            check_empty(path)?;
             return Ok(Self {
                 path: path.to_owned(),
                 is_kept: true,

@@ -55,7 +55,7 @@ pub enum FederationError {
     #[error(transparent)]
     Suite(#[from] SuiteError),
     /// The system refuses.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -88,6 +88,27 @@ pub enum FederationError {
     /// There is no federation.
     #[error("{} is no federation: it has no genesis.json and no node's directory in it", .0.display())]
     NoFederation(PathBuf),
+    /// There is nothing.
+    #[error(
+        "{} does not exist; name a directory that `polity init` made, or make one", .0.display()
+    )]
+    Missing(PathBuf),
+}
+
+impl FederationError {
+    /// Whether somebody named or configured something wrongly; otherwise the outside failed.
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            Self::NotEmpty(_)
+            | Self::Suite(_)
+            | Self::Name { .. }
+            | Self::Platforms(_)
+            | Self::Config(_)
+            | Self::NoFederation(_)
+            | Self::Missing(_) => true,
+            Self::Io { .. } | Self::Key(_) | Self::Lock(_) | Self::Journal(_) => false,
+        }
+    }
 }
 
 impl From<polity_replica::GenesisError> for FederationError {
@@ -322,16 +343,16 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     genesis.validate(Purpose::Production, &NodeVerifier::default())?;
 
     let text = genesis_text(&genesis);
-    write(&directory.join(GENESIS_FILE), text.as_bytes())?;
+    write_new(&directory.join(GENESIS_FILE), text.as_bytes())?;
     let mut nodes = Vec::new();
     for (index, name) in plan.members.iter().enumerate() {
         let node = directory.join(name);
         create_private(&node)?;
-        write(&node.join(GENESIS_FILE), text.as_bytes())?;
+        write_new(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
         let config = node_config(plan, index, &node_keys);
         config.check(&genesis)?;
-        write(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
+        write_new(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
         // A journal that is missing later was lost, and then the node must not vote.
         create_journal(&node, &genesis, node_keys[index].public_key())?;
         nodes.push(node);
@@ -485,6 +506,9 @@ pub fn nodes_in(directory: &Path) -> Result<Vec<PathBuf>, FederationError> {
         path: directory.to_owned(),
         source,
     };
+    if !directory.exists() {
+        return Err(FederationError::Missing(directory.to_owned()));
+    }
     let mut nodes = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(error)? {
         let path = entry.map_err(error)?.path();
@@ -519,11 +543,20 @@ fn create_empty(directory: &Path) -> Result<(), FederationError> {
         source,
     };
     std::fs::create_dir_all(directory).map_err(error)?;
-    let mut entries = std::fs::read_dir(directory).map_err(error)?;
-    if entries.next().is_some() {
-        return Err(FederationError::NotEmpty(directory.to_owned()));
+    check_empty(directory)
+}
+
+/// Whether a directory is missing or empty, so that a federation may be made in it.
+pub(crate) fn check_empty(directory: &Path) -> Result<(), FederationError> {
+    match std::fs::read_dir(directory).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(FederationError::NotEmpty(directory.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FederationError::Io {
+            path: directory.to_owned(),
+            source,
+        }),
     }
-    Ok(())
 }
 
 /// A directory for its own user alone.
@@ -542,7 +575,8 @@ pub(crate) fn create_private(directory: &Path) -> Result<(), FederationError> {
         })
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), FederationError> {
+/// Writes a file that is not there yet, durably.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FederationError> {
     let error = |source| FederationError::Io {
         path: path.to_owned(),
         source,

@@ -34,6 +34,7 @@ use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -53,6 +54,13 @@ const DAMAGED: &str = "journal.damaged";
 
 /// Events that are handled before the next flush, at most.
 const BATCH_MAX: usize = 64;
+
+/// Blocks that are taken back before the next flush, at most; then it is asked whether to stop.
+const TAKE_BACK_BLOCKS_MAX: usize = 256;
+
+/// Bytes of records that are taken back before the next flush, at most: until then their blocks stay in
+/// memory.
+const TAKE_BACK_BYTES_MAX: usize = 32 << 20;
 
 /// The log says so often how far a repair is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -80,6 +88,19 @@ impl Linked {
     }
 }
 
+/// What became of a file of blocks that were fetched before.
+enum TakenBack {
+    /// It was read as far as it holds, and what it holds was decided again.
+    Whole,
+    /// Nobody is known who could have sent its blocks: it stays for a node that knows more members.
+    Unread,
+    /// Somebody wants the node to end: it stays for the next start.
+    Stopped,
+}
+
+/// Tells the thread that works on a repair to stop.
+type Stopped = oneshot::Receiver<()>;
+
 /// What a repair works with.
 pub(crate) struct Repair {
     prepared: Prepared,
@@ -97,30 +118,25 @@ pub(crate) async fn repair(
     meters: &Meters,
     stop: impl Future<Output = ()>,
 ) -> Result<Option<(Prepared, Option<Linked>)>, NodeError> {
-    let mut repair = blocking(move || Repair::begin(prepared)).await?;
+    tokio::pin!(stop);
+    let work = move |stopped: &mut Stopped| Repair::begin(prepared, &mut || is_told(stopped));
+    let (Some(mut repair), false) = unless_stopped(stop.as_mut(), work).await? else {
+        return Ok(None);
+    };
     let (before, until) = (repair.survey.before, repair.until);
     tracing::warn!("{}", repair.survey);
     let mut linked = None;
     if until > before {
         let mut links = repair.link()?;
-        let (tell_stop, mut stopped) = oneshot::channel::<()>();
         let runtime = runtime.clone();
-        let mut work = tokio::task::spawn_blocking(move || {
-            let is_done = repair.follow(&mut links, &runtime, &mut stopped)?;
-            Ok::<_, NodeError>((repair, links, is_done))
-        });
-        let result = tokio::select! {
-            result = &mut work => result,
-            () = stop => {
-                tracing::info!("stopping; the journal stays damaged until the next start");
-                // It may be done already.
-                let _ = tell_stop.send(());
-                work.await
-            }
+        let work = move |stopped: &mut Stopped| {
+            let is_done = repair.follow(&mut links, &runtime, stopped)?;
+            Ok((repair, links, is_done))
         };
-        let is_done;
-        (repair, links, is_done) = result.map_err(|_| NodeError::Contradiction)??;
-        if !is_done {
+        let (is_done, is_stopped);
+        ((repair, links, is_done), is_stopped) = Box::pin(unless_stopped(stop, work)).await?;
+        // Who was told to stop once is not told again.
+        if is_stopped || !is_done {
             links.transport.shutdown().await;
             return Ok(None);
         }
@@ -140,8 +156,12 @@ pub(crate) async fn repair(
 }
 
 impl Repair {
-    /// Looks at the journal, and builds the follower if it can be repaired.
-    pub(crate) fn begin(prepared: Prepared) -> Result<Self, NodeError> {
+    /// Looks at the journal, and builds the follower if it can be repaired. Returns nothing if
+    /// `is_stopped` before what was fetched is taken back.
+    pub(crate) fn begin(
+        prepared: Prepared,
+        is_stopped: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Self>, NodeError> {
         let directory = prepared.lock.path();
         let mut journal = Reader::open_in(directory, prepared.chain.id())?;
         let basis = basis(prepared.home())?;
@@ -160,32 +180,43 @@ impl Repair {
             follower,
         };
         if held.exists() {
-            repair.take_back(&held)?;
-            fs::remove_file(&held).map_err(file_error(&held))?;
+            match repair.take_back(&held, is_stopped)? {
+                TakenBack::Whole => fs::remove_file(&held).map_err(file_error(&held))?,
+                TakenBack::Unread => {}
+                TakenBack::Stopped => return Ok(None),
+            }
         }
-        Ok(repair)
+        Ok(Some(repair))
     }
 
     /// Verifies what was fetched before as if a member sent it, and goes on from there. What does not hold
     /// is fetched again.
-    fn take_back(&mut self, held: &Path) -> Result<(), NodeError> {
+    fn take_back(
+        &mut self,
+        held: &Path,
+        is_stopped: &mut dyn FnMut() -> bool,
+    ) -> Result<TakenBack, NodeError> {
         let (own, key) = (self.prepared.own, self.prepared.ring.key.public_key());
         let network = &self.prepared.config.network;
         let members = roster::members(own, key, self.follower.replica(), network);
         let Some(from) = members.first().map(|member| member.id) else {
-            return Ok(());
+            return Ok(TakenBack::Unread);
         };
-        // The file only saves time: where it cannot be read, it ends.
-        let file = DiskFile::open_for_reading(held).ok();
-        let chain = self.prepared.chain.id();
-        let Some(mut reader) = file.and_then(|file| Reader::open(file, chain).ok()) else {
-            return Ok(());
+        let file = DiskFile::open_for_reading(held).map_err(file_error(held))?;
+        // The file only saves time: where it does not hold, it ends.
+        let Ok(mut reader) = Reader::open(file, self.prepared.chain.id()) else {
+            return Ok(TakenBack::Whole);
+        };
+        let Ok(mut left) = reader.salvage() else {
+            return Ok(TakenBack::Whole);
         };
         let mut blocks = BTreeMap::new();
-        let Ok(mut left) = reader.salvage() else {
-            return Ok(());
-        };
+        let (mut count, mut bytes) = (0, 0);
+        if is_stopped() {
+            return Ok(TakenBack::Stopped);
+        }
         while let Ok(Some(Piece::Record { payload, .. })) = left.read() {
+            bytes += payload.len();
             let certificate = match wire::decode(payload, RECORD_BYTES_MAX) {
                 Ok(Record::Consensus(fbpbft::Record::Block(block))) => {
                     blocks.insert(block.header.digest(), block);
@@ -203,18 +234,31 @@ impl Repair {
             let message = Message::Decided(Decided { block, certificate });
             self.follower
                 .handle(now(), Input::Received { from, message })?;
-            // Nothing of it is sent: there are no links yet.
-            for Released { effect, .. } in self.follower.flush()? {
-                if let Effect::Halt(halt) = effect {
-                    return Err(RepairError::Halt(halt).into());
-                }
-            }
             if self.follower.replica().tip().parent.height != tip.next() {
                 break;
             }
+            count += 1;
+            if count >= TAKE_BACK_BLOCKS_MAX || bytes >= TAKE_BACK_BYTES_MAX {
+                (count, bytes) = (0, 0);
+                self.flush_unheard()?;
+                if is_stopped() {
+                    return Ok(TakenBack::Stopped);
+                }
+            }
         }
+        self.flush_unheard()?;
         let height = self.follower.replica().tip().parent.height;
         tracing::info!(%height, "going on with what was fetched before");
+        Ok(TakenBack::Whole)
+    }
+
+    /// Flushes what the follower has to say while there are no links yet: nothing of it is sent.
+    fn flush_unheard(&mut self) -> Result<(), NodeError> {
+        for Released { effect, .. } in self.follower.flush()? {
+            if let Effect::Halt(halt) = effect {
+                return Err(RepairError::Halt(halt).into());
+            }
+        }
         Ok(())
     }
 
@@ -249,7 +293,7 @@ impl Repair {
         &mut self,
         links: &mut Linked,
         runtime: &Handle,
-        stopped: &mut oneshot::Receiver<()>,
+        stopped: &mut Stopped,
     ) -> Result<bool, NodeError> {
         let mut clock = Clock::default();
         let mut position = roster::position(self.follower.replica());
@@ -384,8 +428,8 @@ impl Repair {
         drop(follower);
         let directory = prepared.lock.path();
         let chain = prepared.chain.id();
-        let [fetched, repaired, journal] =
-            [FETCHED, REPAIRED, journal::FILE_NAME].map(|name| directory.join(name));
+        let [fetched, held, repaired, journal] =
+            [FETCHED, HELD, REPAIRED, journal::FILE_NAME].map(|name| directory.join(name));
         let open = |path: &Path| {
             let file = DiskFile::open_for_reading(path).map_err(file_error(path))?;
             Ok::<_, NodeError>(Reader::open(file, chain)?)
@@ -407,6 +451,8 @@ impl Repair {
         sync_directory(directory).map_err(file_error(directory))?;
         // Last: wherever this stops, the next start has what was fetched.
         fs::remove_file(&fetched).map_err(file_error(&fetched))?;
+        // There if nobody could read it back, and of no use any more.
+        remove(&held)?;
         Ok((prepared, kept))
     }
 }
@@ -466,16 +512,19 @@ fn keep(directory: &Path, journal: &Path) -> Result<PathBuf, NodeError> {
 /// An empty journal of this node in a file of its own, in place of what an interrupted repair left.
 fn fresh(prepared: &Prepared, name: &str) -> Result<Journal, NodeError> {
     let path = prepared.lock.path().join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(file_error(&path)(error));
-        }
-        _ => {}
-    }
+    remove(&path)?;
     let file = DiskFile::open_or_create(&path).map_err(file_error(&path))?;
     let owner = prepared.ring.key.public_key().fingerprint();
     let (journal, _) = Journal::open(file, prepared.chain.id(), &owner, |_, _| {})?;
     Ok(journal)
+}
+
+/// Removes a file that may be there.
+fn remove(path: &Path) -> Result<(), NodeError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn file_error(path: &Path) -> impl Fn(io::Error) -> NodeError {
@@ -483,6 +532,32 @@ fn file_error(path: &Path) -> impl Fn(io::Error) -> NodeError {
         path: path.to_owned(),
         source,
     }
+}
+
+fn is_told(stopped: &mut Stopped) -> bool {
+    // If the other end is gone, so is the rest of the node.
+    !matches!(stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
+/// Runs what waits for the disk or for members, and tells it when `stop` is done. Says whether that was so:
+/// nobody may wait for `stop` again then.
+async fn unless_stopped<T: Send + 'static>(
+    stop: Pin<&mut impl Future<Output = ()>>,
+    work: impl FnOnce(&mut Stopped) -> Result<T, NodeError> + Send + 'static,
+) -> Result<(T, bool), NodeError> {
+    let (tell_stop, mut stopped) = oneshot::channel();
+    let mut work = tokio::task::spawn_blocking(move || work(&mut stopped));
+    let (result, is_stopped) = tokio::select! {
+        result = &mut work => (result, false),
+        () = stop => {
+            tracing::info!("stopping; the journal stays damaged until the next start");
+            // It may be done already.
+            let _ = tell_stop.send(());
+            (work.await, true)
+        }
+    };
+    let value = result.map_err(|_| NodeError::Contradiction)??;
+    Ok((value, is_stopped))
 }
 
 /// Runs what waits for the disk.

@@ -83,7 +83,7 @@ fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
     std::fs::write(&chain, &bytes[..bytes.len() - 1]).unwrap();
     assert_ne!(verify(&genesis), Some(0), "cut short");
 
-    // A journal that lost its end holds as far as it goes, and verify says how far that is.
+    // A journal that lost its end holds as far as it goes, and its index knows that there was more.
     let journal = kept.join("sprout").join("journal");
     let length = std::fs::metadata(&journal).unwrap().len();
     let file = std::fs::OpenOptions::new()
@@ -91,10 +91,38 @@ fn the_demo_holds_and_leaves_what_it_is_told_to_keep() {
         .open(&journal)
         .unwrap();
     file.set_len(length * 2 / 3).unwrap();
+    let sprout = kept.join("sprout");
+    for path in [&kept, &sprout] {
+        let output = polity(&["verify", text(path)]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(text(&sprout)), "{words}");
+        assert!(
+            words.contains("but this node has decided height"),
+            "{words}"
+        );
+        assert!(words.contains("polity rejoin"), "{words}");
+    }
+    // Without its index nobody knows, and the others show that it is shorter.
+    std::fs::remove_file(sprout.join("index.redb")).unwrap();
     let output = polity(&["verify", text(&kept)]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{shown}");
     assert!(shown.contains("sprout ends at height"), "{shown}");
+    assert!(shown.contains("it has no index"), "{shown}");
+    // A genesis that makes no sense, and a journal that is another federation's, are named as well.
+    let thor = kept.join("thor");
+    std::fs::copy(other.join("thor").join("journal"), thor.join("journal")).unwrap();
+    let output = polity(&["verify", text(&kept)]);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(text(&thor)), "{words}");
+    std::fs::remove_file(kept.join("genesis.json")).unwrap();
+    std::fs::write(kept.join("legion").join("genesis.json"), "{").unwrap();
+    let output = polity(&["verify", text(&kept)]);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains(text(&kept.join("legion"))), "{words}");
 }
 
 #[test]
@@ -190,6 +218,12 @@ fn the_commands_of_a_client_work_on_a_federation() {
     assert_eq!(code, Some(6));
     assert_eq!(json(&output)["rejection"], "insufficient_funds");
 
+    // While nodes run, their index is theirs.
+    let output = polity(&["verify", text(&directory.join("thor"))]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("the node runs"), "{shown}");
+
     let (code, output) = run(&["status"]);
     assert_eq!(code, Some(0));
     assert_eq!(json(&output).as_array().unwrap().len(), 4);
@@ -206,6 +240,11 @@ fn the_commands_of_a_client_work_on_a_federation() {
             Some(0),
             "{kind}"
         );
+        // It is replaced only by who says so.
+        let again = run(&["proof", kind, what, "--out", text(&file)]);
+        assert_eq!(again.0, Some(2), "{kind}");
+        let forced = run(&["proof", kind, what, "--out", text(&file), "--force"]);
+        assert_eq!(forced.0, Some(0), "{kind}");
         let check = |genesis: &Path| {
             polity(&["proof", "check", text(&file), "--genesis", text(genesis)])
                 .status
@@ -224,7 +263,83 @@ fn the_commands_of_a_client_work_on_a_federation() {
 
     cluster.stop().unwrap();
     assert_eq!(run(&["account", "alice@thor"]).0, Some(5));
-    assert_eq!(run(&["status"]).0, Some(5));
+    let (code, output) = run(&["status"]);
+    assert_eq!(code, Some(5));
+    assert_eq!(json(&output).as_array().unwrap().len(), 4);
+}
+
+/// The same kind of mistake has the same exit code and a sentence, whichever command it is made with.
+#[test]
+fn what_is_missing_or_in_the_way_is_a_usage_error() {
+    let scratch = Scratch::new();
+    let missing = scratch.path().join("missing");
+    let missing = text(&missing);
+    let fed = scratch.path().join("fed");
+    let made = polity(&["init", text(&fed), "--platforms", "a,b,c"]);
+    assert_eq!(made.status.code(), Some(0));
+    let shown = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(shown.contains("No fault is tolerated"), "{shown}");
+    let made = polity(&[
+        "init",
+        text(&scratch.path().join("g")),
+        "--platforms",
+        "a,b,c,d",
+    ]);
+    let shown = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(!shown.contains("No fault is tolerated"), "{shown}");
+    let genesis = fed.join("genesis.json");
+    let (fed, genesis) = (text(&fed), text(&genesis));
+    let node = scratch.path().join("fed").join("a");
+    let node = text(&node);
+    let is_there = "exists";
+    let is_not = "missing";
+    // What is called, the exit code, and a part of the sentence.
+    let table: [(&[&str], i32, &str); 19] = [
+        (&["run", missing], 2, is_not),
+        (&["verify", missing], 2, "does not exist"),
+        (&["export", missing, "--out", "x"], 2, is_not),
+        (&["rejoin", missing], 2, is_not),
+        (&["status", "--dir", missing], 2, "does not exist"),
+        (&["account", "x@a", "--dir", missing], 2, "does not exist"),
+        (&["watch", "--dir", missing], 2, "does not exist"),
+        (
+            &["committee", "show", "--dir", missing],
+            2,
+            "does not exist",
+        ),
+        (
+            &["proof", "check", missing, "--genesis", genesis],
+            2,
+            is_not,
+        ),
+        (&["verify", genesis, "--genesis", missing], 2, is_not),
+        (&["verify", genesis], 2, "--genesis"),
+        (&["init", fed, "--platforms", "a"], 2, is_there),
+        (&["demo", "--keep", fed], 2, is_there),
+        (&["soak", "--seconds", "10", "--keep", fed], 2, is_there),
+        (&["bench", "--seconds", "2", "--keep", fed], 2, is_there),
+        (&["export", node, "--out", genesis], 2, is_there),
+        (&["proof", "account", "x@a", "--out", genesis], 2, is_there),
+        (&["run", node, "--log", "verbose"], 2, "error, warn, info"),
+        // It is named rightly, and does not hold.
+        (
+            &["verify", genesis, "--genesis", genesis],
+            1,
+            "no exported chain",
+        ),
+    ];
+    for (arguments, code, part) in table {
+        let output = polity(arguments);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
+        assert!(words.contains(part), "{arguments:?}: {words}");
+        assert!(output.stdout.is_empty(), "{arguments:?} began: {output:?}");
+        let output = polity(&[arguments, &["--json"]].concat());
+        if arguments[0] != "run" {
+            let error = &json(&output)["error"];
+            assert_eq!(error["exit"], code, "{arguments:?}");
+        }
+    }
 }
 
 #[test]
@@ -330,6 +445,7 @@ fn log_lines_are_json_where_that_is_asked_for() {
         .collect();
     let last = lines.last().unwrap();
     assert_eq!(last["level"], "ERROR");
+    assert_eq!(log.matches("the journal is missing").count(), 1, "{log}");
     let message = last["fields"]["message"].as_str().unwrap();
     assert!(message.contains("the journal is missing"), "{message}");
 }
@@ -346,4 +462,88 @@ fn a_simulated_federation_says_how_it_went() {
     assert_eq!(json(&one)["audit_hash"], json(&again)["audit_hash"]);
     let several = polity(&["sim", "--scenario", name, "--seeds", "3", "--json"]);
     assert_eq!(json(&several)["ok"], true);
+}
+
+/// Nobody has to write a configuration by hand.
+#[test]
+fn a_node_that_joins_gets_its_files() {
+    let scratch = Scratch::new();
+    let fed = scratch.path().join("fed");
+    polity(&[
+        "init",
+        text(&fed),
+        "--platforms",
+        "thor,sprout,legion,platform2",
+    ]);
+    let genesis = fed.join("genesis.json");
+    let frey = scratch.path().join("frey");
+    let join = |more: &[&str]| polity(&[&["join", text(&frey), "--replica", "4"], more].concat());
+    // What is missing is said, and nothing is made.
+    let genesis = ["--genesis", text(&genesis)];
+    let listen = ["--listen", "127.0.0.1:7104"];
+    for (more, part) in [
+        (vec![], "genesis.json"),
+        (genesis.to_vec(), "--listen"),
+        (
+            [genesis, listen].concat(),
+            "thor, sprout, legion, platform2",
+        ),
+        (vec!["--peer", "thor"], "NAME=HOST:PORT"),
+    ] {
+        let refused = join(&more);
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{more:?}: {words}");
+        assert!(words.contains(part), "{more:?}: {words}");
+        assert!(!frey.exists());
+    }
+    let peers = [
+        "--peer",
+        "thor=127.0.0.1:7100",
+        "--peer",
+        "sprout=127.0.0.1:7101",
+        "--json",
+    ];
+    let joined = join(&[&genesis[..], &listen, &peers].concat());
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    let shown = json(&joined);
+    let key = shown["key"].as_str().unwrap();
+    let command = format!(
+        "polity committee set frey --replica 4 --key {key} --weight 1 --fee-account clearing@legion --dir FEDERATION"
+    );
+    assert_eq!(shown["command"], command.as_str());
+    assert_eq!(shown["listen"], "127.0.0.1:7104");
+    let config = polity::config::NodeConfig::load(&frey.join("node.toml")).unwrap();
+    assert_eq!(
+        (config.name.as_str(), config.network.peers.len()),
+        ("frey", 2)
+    );
+    let copy = std::fs::read(frey.join("genesis.json")).unwrap();
+    assert_eq!(copy, std::fs::read(fed.join("genesis.json")).unwrap());
+    polity::node::Prepared::open(&frey).unwrap();
+    // What is there is not written again.
+    let again = join(&listen);
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+}
+
+/// The `node.toml` that the README shows is one.
+#[test]
+fn the_configuration_of_the_readme_can_be_copied() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let scratch = Scratch::new();
+    let fed = scratch.path().join("fed");
+    polity(&[
+        "init",
+        text(&fed),
+        "--platforms",
+        "thor,sprout,legion,platform2",
+    ]);
+    let frey = scratch.path().join("frey");
+    std::fs::create_dir(&frey).unwrap();
+    std::fs::copy(fed.join("genesis.json"), frey.join("genesis.json")).unwrap();
+    std::fs::write(frey.join("node.toml"), shown).unwrap();
+    let joined = polity(&["join", text(&frey), "--json"]);
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    assert_eq!(json(&joined)["replica"], 4);
 }

@@ -2,6 +2,8 @@
 
 use super::{ApiError, Gate, Service};
 use crate::archive::ArchiveError;
+use crate::driver::View;
+use crate::hub::{Hub, Listener};
 use crate::view;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -16,6 +18,7 @@ use polity_types::{Epoch, Height, Time, wire};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a proof waits for the header that names the state.
 const PROOF_WAIT: Duration = Duration::from_secs(30);
@@ -193,12 +196,11 @@ pub(super) async fn lock_proof(
 /// That block is decided soon: a state that no header names yet is something to decide (FB-8).
 async fn prove<T: Send + 'static>(
     service: &Arc<Service>,
-    prove: impl FnOnce(&mut polity_ledger::Ledger) -> Option<StateProof<T>> + Send + 'static,
+    prove: impl Fn(&mut polity_ledger::Ledger) -> Option<StateProof<T>> + Clone + Send + 'static,
 ) -> Result<Option<(FinalityProof, StateProof<T>)>, ApiError> {
-    // Listening starts before asking, so the block cannot fall in between.
-    let mut commits = service.hub.listen();
-    let proven = service
-        .ask(move |view| {
+    let ask = || {
+        let prove = prove.clone();
+        let question = move |view: &mut View<'_>| {
             let proof = prove(view.replica.ledger_mut())?;
             let root = application_root(&proof.sections.root());
             let height = view.replica.tip().parent.height;
@@ -210,32 +212,57 @@ async fn prove<T: Send + 'static>(
                     certificate: certificate.clone(),
                 });
             Some((proof, height, named))
-        })
-        .await?;
-    let Some((proof, height, named)) = proven else {
-        return Ok(None);
+        };
+        service.ask(question)
     };
-    if let Some(finality) = named {
-        return Ok(Some((finality, proof)));
-    }
-    let next = async {
-        while let Some(committed) = commits.recv().await {
-            if committed.block.header().height == height.next() {
-                return Ok(FinalityProof {
-                    header: committed.block.header().clone(),
-                    certificate: committed.certificate.clone(),
-                });
+    wait_named(&service.hub, ask).await
+}
+
+/// Asks for something under the present state, the height of that state, and the block that names it; waits
+/// for that block if it is not there yet.
+pub(super) async fn wait_named<T, A>(
+    hub: &Hub,
+    ask: impl Fn() -> A,
+) -> Result<Option<(FinalityProof, T)>, ApiError>
+where
+    A: Future<Output = Result<Option<(T, Height, Option<FinalityProof>)>, ApiError>>,
+{
+    let until = Instant::now() + PROOF_WAIT;
+    loop {
+        // Listening starts before asking, so the block cannot fall in between.
+        let mut commits = hub.listen();
+        let Some((proof, height, named)) = ask().await? else {
+            return Ok(None);
+        };
+        if let Some(finality) = named {
+            return Ok(Some((finality, proof)));
+        }
+        match tokio::time::timeout_at(until, naming(&mut commits, height)).await {
+            Ok(Some(finality)) => return Ok(Some((finality, proof))),
+            // A snapshot took the place of blocks, or there were too many of them, so there is another state
+            // to prove; where the node stops, the next question says so.
+            Ok(None) => {}
+            Err(_) => {
+                return Err(ApiError::new(
+                    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                    "not_final_yet",
+                    "no block names the present state yet; try again",
+                ));
             }
         }
-        Err(ApiError::stopping())
-    };
-    match tokio::time::timeout(PROOF_WAIT, next).await {
-        Ok(finality) => Ok(Some((finality?, proof))),
-        Err(_) => Err(ApiError::new(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
-            "not_final_yet",
-            "no block names the present state yet; try again",
-        )),
+    }
+}
+
+/// The block after a height, which names the state after it. `None` if the stream ends before.
+async fn naming(commits: &mut Listener, height: Height) -> Option<FinalityProof> {
+    loop {
+        let committed = commits.recv().await?;
+        if committed.block.header().height == height.next() {
+            return Some(FinalityProof {
+                header: committed.block.header().clone(),
+                certificate: committed.certificate.clone(),
+            });
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! wait only ends a test that has already failed.
 
 use super::*;
+use polity_types::Height;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -307,4 +308,38 @@ async fn the_end_waits_for_answers_and_not_for_idle_clients() {
     busy[0].write_all(" ".repeat(50).as_bytes()).await.unwrap();
     assert_eq!(answer(&mut busy[0]).await.0, 503);
     timeout(LIMIT, server.task).await.unwrap().unwrap();
+}
+
+/// A snapshot that is installed ends every stream of blocks, and the node goes on: so does who waits for a
+/// proof.
+#[tokio::test]
+async fn a_proof_outlives_a_snapshot_that_is_installed() {
+    let hub = Hub::default();
+    let committed = Arc::new(crate::hub::tests::block());
+    let before = Height::ZERO;
+    let asked = std::cell::Cell::new(0);
+    let ask = || async {
+        asked.set(asked.get() + 1);
+        // What comes while it waits: a snapshot twice, and then the block.
+        match asked.get() {
+            1 | 2 => hub.close(),
+            _ => hub.publish(&committed),
+        }
+        Ok(Some((asked.get(), before, None)))
+    };
+    let answer = timeout(LIMIT, queries::wait_named(&hub, ask)).await;
+    let (finality, proven) = answer.unwrap().unwrap().unwrap();
+    assert_eq!(finality.header, *committed.block.header());
+    assert_eq!(proven, 3, "proven under the state that the block names");
+    // Where the node stops, asking says so.
+    let asked = std::cell::Cell::new(false);
+    let ask = || async {
+        hub.close();
+        if asked.replace(true) {
+            return Err(ApiError::stopping());
+        }
+        Ok(Some(((), before, None)))
+    };
+    let answer = timeout(LIMIT, queries::wait_named(&hub, ask)).await;
+    assert!(answer.unwrap().is_err());
 }

@@ -1,13 +1,9 @@
-//! `polity committee` and `polity rejoin`: who votes, and how a node comes back with a new key.
+//! `polity committee`: who votes.
 
 use super::keys::signing_key;
 use super::{Failure, Output, Target, code};
-use crate::driver::now;
-use crate::federation::{
-    AUTHORITY_KEY_FILE, CLEARING, FederationError, GENESIS_FILE, KEYS_DIRECTORY, load_genesis,
-};
+use crate::federation::{AUTHORITY_KEY_FILE, CLEARING, GENESIS_FILE, KEYS_DIRECTORY, load_genesis};
 use crate::keys::SecretKey;
-use crate::rejoin::{RejoinError, Rejoined, rejoin as give_up};
 use crate::table::Table;
 use crate::view;
 use crate::wallet::{Terms, sign_with, submit, wait_final};
@@ -29,13 +25,6 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 A change counts from the next epoch on. What is decided in the last block of an epoch waits for the
 one after.";
-
-pub(super) const REJOIN_EXAMPLES: &str = "Examples:
-  polity rejoin fed/sprout                a member whose journal was lost
-  polity rejoin fed/frey --replica 4      a node that joins: the directory has genesis.json and node.toml
-
-Nothing is deleted: the old key, journal and index go into a directory of their own. The node then
-follows, and votes from the epoch on in which the authority has put its new key into the committee.";
 
 /// How long a change may take to be final.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -456,90 +445,6 @@ fn counts_from(height: Height, epoch_length: u64) -> Height {
     let is_last = height.get().is_multiple_of(length);
     let ends = epoch.saturating_add(1 + u64::from(is_last));
     Height::new(ends.saturating_mul(length)).next()
-}
-
-/// `polity rejoin`
-#[derive(Debug, Args)]
-pub(super) struct Rejoin {
-    /// The node's data directory
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
-    /// Number of the member, if neither genesis.json nor node.toml says it
-    #[arg(long, value_name = "NUMBER")]
-    replica: Option<u32>,
-    /// Even if the node could go on as it is, or the number is another member's
-    #[arg(long)]
-    force: bool,
-}
-
-#[derive(Serialize)]
-struct Shown {
-    name: String,
-    replica: ReplicaId,
-    key: String,
-    /// What the other members write into `[network.link_keys]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    set_aside: Option<PathBuf>,
-    /// What the authority has to run.
-    command: String,
-}
-
-pub(super) fn rejoin(options: &Rejoin, output: Output) -> Result<(), Failure> {
-    let number = options.replica.map(ReplicaId::new);
-    let result = give_up(&options.directory, number, options.force, now());
-    let rejoined = result.map_err(|error| match &error {
-        RejoinError::Config(_)
-        | RejoinError::Federation(FederationError::Config(_))
-        | RejoinError::OtherMember { .. } => Failure::usage(error),
-        _ => Failure::failed(error),
-    })?;
-    let Rejoined {
-        name,
-        number,
-        key,
-        link_key,
-        set_aside,
-        is_founder,
-    } = rejoined;
-    let shown = Shown {
-        command: format!(
-            "polity committee set {name} --replica {number} --key {key} --dir FEDERATION"
-        ),
-        name,
-        replica: number,
-        link_key: (link_key != key).then(|| link_key.to_string()),
-        key: key.to_string(),
-        set_aside,
-    };
-    output.show(&shown, |shown| {
-        let mut text = String::new();
-        if let Some(place) = &shown.set_aside {
-            text += &format!(
-                "The old key and what was there of journal and index are in {}.\n\
-                 The old key never signs again; keep the directory as evidence, or delete it.\n\n",
-                place.display()
-            );
-        }
-        text += &format!(
-            "{} is replica {} with the new key {}.\n\
-             Start it now: it follows, and votes from the next epoch on once the authority has run\n\n  {}\n",
-            shown.name, shown.replica, shown.key, shown.command
-        );
-        if let Some(key) = &shown.link_key {
-            text += &format!(
-                "\nThe other members let it in with this line under [network.link_keys] of their node.toml:\n\n  {} = \"{key}\"\n",
-                shown.name
-            );
-        }
-        if !is_founder {
-            text += "\nFor a member that the committee does not have yet, add --weight WEIGHT and --fee-account ADDRESS.\n\
-                     The other members list its address under [network.peers] of their node.toml.";
-        }
-        text
-    });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Failure, Output, code};
 use crate::audit::{Audited, VerifyError, audit, export as write_export};
 use crate::driver::now;
-use crate::federation::{FederationError, Funded, GENESIS_FILE, Plan, found, load_genesis};
+use crate::federation::{Funded, GENESIS_FILE, Plan, found, load_genesis};
 use crate::progress;
 use crate::signing::parse_tier;
 use crate::table::Table;
@@ -67,16 +67,11 @@ struct MadeNode {
 }
 
 pub(super) fn init(options: &Init, output: Output) -> Result<(), Failure> {
-    let fail = |error: FederationError| match error {
-        FederationError::Io { .. } | FederationError::Key(_) => Failure::failed(error),
-        _ => Failure::usage(error),
-    };
-    let mut plan =
-        Plan::local(options.platforms.clone(), options.base_port, now()).map_err(fail)?;
+    let mut plan = Plan::local(options.platforms.clone(), options.base_port, now())?;
     plan.name.clone_from(&options.name);
     plan.tier = options.tier;
     plan.accounts.clone_from(&options.accounts);
-    let founded = found(&options.directory, &plan).map_err(fail)?;
+    let founded = found(&options.directory, &plan)?;
     let chain = founded.genesis.chain().map_err(Failure::failed)?;
     let made = Made {
         directory: options.directory.clone(),
@@ -100,7 +95,15 @@ pub(super) fn init(options: &Init, output: Output) -> Result<(), Failure> {
             let start = format!("polity run {}", node.directory.display());
             table.row(&[&node.name, &node.listen, &node.api, &start]);
         }
-        format!("chain {}\n\n{table}", made.chain)
+        let mut text = format!("chain {}\n\n{table}", made.chain);
+        let count = made.nodes.len();
+        // Members have equal weights, and less than a third of them may be faulty.
+        if count < 4 {
+            text += &format!(
+                "\nNo fault is tolerated: a federation goes on without one faulty member from 4 members on, and this one has {count}."
+            );
+        }
+        text
     });
     Ok(())
 }
@@ -136,6 +139,12 @@ struct VerifiedChain {
     missing: Vec<(Height, Height)>,
     /// No block names the last state yet.
     is_claim: bool,
+    /// The height up to which the index of the node knows the chain, if it could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexed: Option<Height>,
+    /// Why it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_indexed: Option<String>,
 }
 
 impl From<&Audited> for VerifiedChain {
@@ -150,6 +159,8 @@ impl From<&Audited> for VerifiedChain {
             state_root: audited.state_root.to_string(),
             missing: audited.gaps.clone(),
             is_claim: audited.is_claim(),
+            indexed: audited.index.height(),
+            not_indexed: audited.index.silence().map(str::to_owned),
         }
     }
 }
@@ -158,11 +169,7 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
     let bar = progress::counter("blocks checked", output.is_json);
     let result = audit(&options.path, options.genesis.as_deref(), |_, _| bar.inc(1));
     bar.finish_and_clear();
-    let all = result.map_err(|error| match &error {
-        error if error.is_unsafe() => Failure::new(code::SAFETY, error),
-        VerifyError::NeedsGenesis => Failure::usage(error),
-        _ => Failure::failed(error),
-    })?;
+    let all = result?;
     let verified = Verified {
         ok: true,
         chains: all.iter().map(VerifiedChain::from).collect(),
@@ -194,8 +201,14 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
             let name = chain.path.display();
             if let Some(highest) = highest.filter(|highest| chain.height < *highest) {
                 text += &format!(
-                    "{name} ends at height {}, another one at {highest}: it was behind, or its journal lost its end. `polity run` says which.\n",
+                    "{name} ends at height {}, another one at {highest}: it was behind, or lost its end.\n",
                     chain.height
+                );
+            }
+            // A node that never ran has no index and no end.
+            if let Some(silence) = chain.not_indexed.as_ref().filter(|_| chain.height > 0) {
+                text += &format!(
+                    "Whether the journal of {name} lost its end cannot be seen: {silence}.\n"
                 );
             }
             for (first, last) in &chain.missing {
@@ -215,6 +228,18 @@ pub(super) fn verify(options: &Verify, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        if error.is_unsafe() {
+            Self::new(code::SAFETY, error)
+        } else if error.is_usage() {
+            Self::usage(error)
+        } else {
+            Self::failed(error)
+        }
+    }
+}
+
 /// `polity export`
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -228,8 +253,7 @@ pub(super) struct Export {
 
 pub(super) fn export(options: &Export, output: Output) -> Result<(), Failure> {
     let genesis = load_genesis(&options.directory.join(GENESIS_FILE)).map_err(Failure::usage)?;
-    let blocks =
-        write_export(&options.directory, &genesis, &options.out).map_err(Failure::failed)?;
+    let blocks = write_export(&options.directory, &genesis, &options.out)?;
     let result = serde_json::json!({ "out": options.out, "blocks": blocks });
     output.show(&result, |_| {
         format!("{blocks} blocks written to {}", options.out.display())

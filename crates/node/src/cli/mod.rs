@@ -5,11 +5,14 @@ mod committee;
 mod federation;
 mod keys;
 mod proof;
+mod rejoin;
 mod run;
 mod sim;
 
 use crate::bench;
+use crate::cluster::ClusterError;
 use crate::demo;
+use crate::federation::FederationError;
 use crate::soak;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
@@ -37,8 +40,8 @@ pub mod code {
 
 const EXIT_CODES: &str = "Exit codes:
   0  done, every check held
-  1  failed, or a check did not hold
-  2  the command line or a configuration makes no sense
+  1  failed, or a check did not hold: a damaged journal, a proof of something else, a full disk
+  2  the command line or a configuration makes no sense: what is named is missing, or in the way
   3  a safety rule was broken (sim, soak, and a node that has to stop)
   4  nothing was decided any more (sim, soak)
   5  no node answers
@@ -96,9 +99,12 @@ enum Command {
     /// Show who votes, or change it as the authority
     #[command(after_help = committee::EXAMPLES)]
     Committee(committee::Options),
-    /// Give up a lost journal and its key, and come back with a new one; or begin a node that joins
-    #[command(visible_alias = "join", after_help = committee::REJOIN_EXAMPLES)]
-    Rejoin(committee::Rejoin),
+    /// Begin a node that joins a federation: its configuration, key and journal
+    #[command(after_help = rejoin::JOIN_EXAMPLES)]
+    Join(rejoin::Join),
+    /// Give up a lost journal and its key, and come back with a new one
+    #[command(after_help = rejoin::REJOIN_EXAMPLES)]
+    Rejoin(rejoin::Rejoin),
     /// Make, show, rotate and revoke keys
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Options),
@@ -141,6 +147,7 @@ struct Target {
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    is_said: bool,
 }
 
 impl Failure {
@@ -148,6 +155,7 @@ impl Failure {
         Self {
             code,
             message: message.to_string(),
+            is_said: false,
         }
     }
 
@@ -157,6 +165,34 @@ impl Failure {
 
     pub(crate) fn usage(message: impl Display) -> Self {
         Self::new(code::USAGE, message)
+    }
+
+    /// Says nothing more on standard error: it was said there already.
+    fn said(self) -> Self {
+        Self {
+            is_said: true,
+            ..self
+        }
+    }
+}
+
+impl From<FederationError> for Failure {
+    fn from(error: FederationError) -> Self {
+        if error.is_usage() {
+            Self::usage(error)
+        } else {
+            Self::failed(error)
+        }
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Interrupted => Self::new(code::INTERRUPTED, error),
+            ClusterError::Federation(error) => error.into(),
+            error => Self::failed(error),
+        }
     }
 }
 
@@ -209,7 +245,8 @@ pub fn main() -> ExitCode {
         Command::Rollback(options) => client::rollback(&options, output),
         Command::Status(options) => client::status(&options, output),
         Command::Committee(options) => committee::main(&options, output),
-        Command::Rejoin(options) => committee::rejoin(&options, output),
+        Command::Join(options) => rejoin::join(&options, output),
+        Command::Rejoin(options) => rejoin::rejoin(&options, output),
         Command::Keys(options) => keys::main(&options, output),
         Command::Watch(options) => client::watch(&options, output),
         Command::Verify(options) => federation::verify(&options, output),
@@ -221,9 +258,15 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
+        Err(Failure {
+            code,
+            message,
+            is_said,
+        }) => {
             if !message.is_empty() {
-                eprintln!("polity: {message}");
+                if !is_said {
+                    eprintln!("polity: {message}");
+                }
                 if output.is_json {
                     let error =
                         serde_json::json!({ "error": { "exit": code, "message": message } });

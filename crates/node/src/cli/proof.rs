@@ -61,16 +61,46 @@ enum ProofCommand {
     },
 }
 
+impl ProofCommand {
+    fn fetch(&self) -> Option<&Fetch> {
+        match self {
+            Self::Account { fetch, .. }
+            | Self::Lock { fetch, .. }
+            | Self::Transaction { fetch, .. } => Some(fetch),
+            Self::Check { .. } => None,
+        }
+    }
+}
+
+impl Fetch {
+    /// Refuses to overwrite a file, before any node is asked.
+    fn check_free(&self) -> Result<(), Failure> {
+        if self.force || !self.out.exists() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "{} exists; choose another file, or add --force to replace it",
+            self.out.display()
+        )))
+    }
+}
+
 #[derive(Debug, Args)]
 struct Fetch {
     /// Where the proof goes
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     target: Target,
 }
 
 pub(super) fn main(options: &Options, output: Output) -> Result<(), Failure> {
+    if let Some(fetch) = options.command.fetch() {
+        fetch.check_free()?;
+    }
     let (fetch, mut client, proof) = match &options.command {
         ProofCommand::Check { file, genesis } => return check(file, genesis, output),
         ProofCommand::Account { address, fetch } => {

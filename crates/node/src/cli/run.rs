@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub(super) const EXAMPLES: &str = "Examples:
   polity run fed/thor
@@ -64,7 +65,9 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     runtime.shutdown_background();
     result.map_err(|error| {
         tracing::error!("{error}");
-        Failure::new(exit_code(&error), error)
+        let is_logged = tracing::enabled!(tracing::Level::ERROR);
+        let failure = Failure::new(exit_code(&error), error);
+        if is_logged { failure.said() } else { failure }
     })
 }
 
@@ -97,9 +100,23 @@ fn exit_code(error: &NodeError) -> u8 {
     }
 }
 
+/// Which log lines are wanted. A word alone has to be a level: as the name of a target it would silence
+/// everything else.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains(['=', '[']) || is_level(part);
+    let unknown = text.split(',').map(str::trim).find(|part| !is_known(part));
+    match (unknown, EnvFilter::try_new(text)) {
+        (None, Ok(filter)) => Ok(filter),
+        _ => Err(format!(
+            "`--log {text}`: {} is no level; levels are off, error, warn, info, debug and trace, and a filter names a module and a level, such as info,polity=debug",
+            unknown.unwrap_or(text)
+        )),
+    }
+}
+
 fn start_log(options: &Options) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&options.log)
-        .map_err(|error| Failure::usage(format!("`--log`: {error}")))?;
+    let filter = log_filter(&options.log).map_err(Failure::usage)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -110,4 +127,26 @@ fn start_log(options: &Options) -> Result<(), Failure> {
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_filter;
+
+    #[test]
+    fn a_level_that_is_none_is_refused_with_those_that_are() {
+        for good in [
+            "info",
+            "DEBUG",
+            "off",
+            "warn,polity=debug",
+            "polity[x]=trace",
+        ] {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["verbose", "polity", "info,loud", "polity=verbose", ""] {
+            let words = log_filter(bad).unwrap_err();
+            assert!(words.contains("off, error, warn, info"), "{bad}: {words}");
+        }
+    }
 }

@@ -261,7 +261,7 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
     let start = Instant::now();
     let program = std::env::current_exe().map_err(Failure::failed)?;
     let interrupt = interrupt_on_signals().map_err(Failure::failed)?;
-    let work = WorkDirectory::new(options.keep.as_deref()).map_err(Failure::failed)?;
+    let work = WorkDirectory::new(options.keep.as_deref())?;
     let mut plan = plan().map_err(Failure::usage)?;
     plan.tier = options.tier;
     plan.provider = options.provider;

@@ -239,8 +239,11 @@ impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the journal is damaged and {} records are lost,",
-            self.lost
+            "the journal is damaged and {} lost,",
+            match self.lost {
+                1 => "1 record is".to_owned(),
+                lost => format!("{lost} records are"),
+            }
         )?;
         for (number, stretch) in self.stretches.iter().enumerate() {
             let and = if number > 0 { " and" } else { "" };

@@ -93,7 +93,7 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
     let seconds = options.seconds.unwrap_or(options.minutes * 60);
     let plan = Plan::draw(seed, usize::from(options.nodes), seconds * 1_000);
     let interrupt = interrupt_on_signals().map_err(Failure::failed)?;
-    let mut work = WorkDirectory::new(options.keep.as_deref()).map_err(Failure::failed)?;
+    let mut work = WorkDirectory::new(options.keep.as_deref())?;
     let soak = Soak {
         options,
         plan: &plan,

@@ -239,7 +239,10 @@ fn note(shared: &Shared, peer: &Peer, address: SocketAddr, failure: &Failure) {
         Failure::Timeout => "the peer does not answer".to_owned(),
         Failure::Welcome => "the peer speaks another protocol".to_owned(),
     };
-    if is_logged(count) {
+    if count == 1 && matches!(failure, Failure::Timeout) {
+        // Members start one after the other.
+        tracing::info!(peer = %peer.id, %address, "the member does not answer yet");
+    } else if is_logged(count) {
         tracing::warn!(peer = %peer.id, %address, count, "cannot reach member: {detail}");
     }
 }

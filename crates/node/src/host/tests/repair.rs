@@ -569,48 +569,69 @@ fn spoiled(story: &Story) -> (PathBuf, Written) {
 }
 
 pub(super) fn begin(directory: &Path, decided: &[Decided]) -> Repair {
-    let mut repair = Repair::begin(Prepared::open(directory).unwrap()).unwrap();
+    let mut repair = opened(directory);
     catch_up(&mut repair.follower, repair.until, decided);
     repair
 }
 
-/// Wherever a repair stops, the next one begins anew and ends with the same journal.
+/// A repair that is told to stop by nobody.
+fn opened(directory: &Path) -> Repair {
+    let prepared = Prepared::open(directory).unwrap();
+    Repair::begin(prepared, &mut || false).unwrap().unwrap()
+}
+
+fn tip_of(repair: &Repair) -> Height {
+    repair.follower.replica().tip().parent.height
+}
+
+/// Wherever a repair stops, the next one goes on with all that was fetched and ends with the same journal.
 #[test]
 fn fb_15_a_repair_that_is_interrupted_is_repeated() {
-    let crashes: [fn(&Path, &[Decided]); 6] = [
-        |_, _| {},
-        // While heights are fetched.
-        |directory, decided| drop(begin(directory, decided)),
+    type Crash = fn(&Path, &[Decided]);
+    // Each with whether everything was fetched before.
+    let crashes: [(bool, Crash); 6] = [
+        (false, |_, _| {}),
+        // When the last height is fetched.
+        (true, |directory, decided| drop(begin(directory, decided))),
         // While the new journal is written.
-        |directory, decided| {
+        (true, |directory, decided| {
             drop(begin(directory, decided));
             fs::write(directory.join(REPAIRED), b"half a header").unwrap();
-        },
-        |directory, decided| {
+        }),
+        (true, |directory, decided| {
             drop(begin(directory, decided));
             fs::copy(directory.join(FETCHED), directory.join(REPAIRED)).unwrap();
-        },
+        }),
         // When the index knows of it.
-        |directory, _| {
+        (true, |directory, decided| {
+            let repair = begin(directory, decided);
+            drop(repair);
             let prepared = Prepared::open(directory).unwrap();
             let store = crate::node::open_store(prepared.home()).unwrap();
             store.announce(&[4; 16]).unwrap();
-        },
+        }),
         // When the damaged one has its second name, and the new one has not got its own.
-        |directory, decided| {
+        (true, |directory, decided| {
             let damaged = fs::read(directory.join(FILE_NAME)).unwrap();
-            drop(begin(directory, decided).finish().unwrap());
+            let repair = begin(directory, decided);
+            let fetched = fs::read(directory.join(FETCHED)).unwrap();
+            drop(repair.finish().unwrap());
             fs::rename(directory.join(FILE_NAME), directory.join(REPAIRED)).unwrap();
             fs::write(directory.join(FILE_NAME), damaged).unwrap();
-        },
+            fs::write(directory.join(FETCHED), fetched).unwrap();
+        }),
     ];
-    for crash in crashes {
+    for (is_fetched, crash) in crashes {
         let story = Story::new();
         let (directory, written) = spoiled(&story);
         let decided = written.decided();
         let damaged = fs::read(directory.join(FILE_NAME)).unwrap();
         crash(&directory, &decided);
         assert_eq!(fs::read(directory.join(FILE_NAME)).unwrap(), damaged);
+        let again = opened(&directory);
+        assert!(again.until > Height::ZERO);
+        assert_eq!(tip_of(&again) == again.until, is_fetched);
+        drop(again);
         let (prepared, kept) = begin(&directory, &decided).finish().unwrap();
         assert_eq!(fs::read(kept).unwrap(), damaged);
         assert!(!directory.join(FETCHED).exists() && !directory.join(REPAIRED).exists());
@@ -701,8 +722,8 @@ fn fb_15_a_repair_goes_on_with_what_was_fetched() {
     bytes[written.records[third].0 as usize + 24] ^= 1;
     fs::write(directory.join(FILE_NAME), &bytes).unwrap();
     let decided = written.decided();
-    let tip = |repair: &Repair| repair.follower.replica().tip().parent.height.get();
-    let open = || Repair::begin(Prepared::open(&directory).unwrap()).unwrap();
+    let tip = |repair: &Repair| tip_of(repair).get();
+    let open = || opened(&directory);
     let mut repair = open();
     assert!(repair.until.get() >= 3);
     assert_eq!(tip(&repair), 0);
@@ -713,6 +734,10 @@ fn fb_15_a_repair_goes_on_with_what_was_fetched() {
     assert_eq!(tip(&open()), 2);
     fs::rename(&fetched, &held).unwrap();
     fs::write(&fetched, b"half a header").unwrap();
+    // And also when it is told to stop meanwhile.
+    let stopped = Repair::begin(Prepared::open(&directory).unwrap(), &mut || true);
+    assert!(stopped.unwrap().is_none());
+    assert!(held.exists());
     assert_eq!(tip(&open()), 2);
     assert!(!held.exists());
     // A block that does not hold any more is fetched again, and so is everything behind it.

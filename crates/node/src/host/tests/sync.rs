@@ -131,11 +131,15 @@ fn fb_19_an_audit_follows_a_journal_over_the_blocks_that_a_snapshot_replaced() {
     past.write(&scratch, &records);
     let out = scratch.path().join("chain.polity");
     let refused = export(scratch.path(), &past.story.founded.genesis, &out).unwrap_err();
-    assert!(
-        matches!(refused, VerifyError::Gap { first, last } if (first, last) == gap),
-        "{refused}"
-    );
     assert!(!refused.is_unsafe() && !out.exists());
+    let VerifyError::At { path, error } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(path, scratch.path());
+    assert!(
+        matches!(*error, VerifyError::Gap { first, last } if (first, last) == gap),
+        "{error}"
+    );
 }
 
 #[test]
