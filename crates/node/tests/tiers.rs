@@ -147,16 +147,9 @@ fn cr_8_nodes_with_different_providers_agree() {
 fn cr_6_the_demo_runs_with_authenticators_on_links() {
     let scratch = Scratch::new();
     let directory = scratch.path().join("fed");
-    let report = done(&[
-        "demo",
-        "--tier",
-        "hmac",
-        "--keep",
-        text(&directory),
-        "--json",
-    ]);
+    let report = done(&["demo", "--tier", "hmac", "--keep", text(&directory)]);
     assert_eq!(report["ok"], true, "{report}");
-    let chains = done(&["verify", text(&directory), "--json"]);
+    let chains = done(&["verify", text(&directory)]);
     assert_eq!(chains["ok"], true, "{chains}");
     let genesis = load_genesis(&directory.join("genesis.json")).unwrap();
     assert_eq!(genesis.tiers.floor(MessageKind::Links), Tier::Hmac);
@@ -189,7 +182,7 @@ fn cr_6_a_node_with_another_secret_of_links_is_told_what_to_compare() {
     let log = cluster.nodes[3].log_path();
     cluster.spawn(3).unwrap();
     cluster
-        .wait_for("the refusals", |cluster| {
+        .wait_for("the refusals", PATIENCE, |cluster| {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let metrics = cluster.client(0).get_text("/metrics").unwrap_or_default();
             let is_counted = metrics
