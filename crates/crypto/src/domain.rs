@@ -101,6 +101,8 @@ domains! {
     APPLICATION_ROOT = "polity/replica/application-root/v1";
     /// Key derivation of link authentication (tier 1).
     LINK = "polity/link/v1";
+    /// A frame of a link, or an end's proof of the secret (tier 1).
+    LINK_FRAME = "polity/link-frame/v1";
     /// The key of its links, from the seed of a member's key that is not Ed25519.
     LINK_KEY = "polity/link-key/v1";
     /// Component keys of a hybrid, from one seed (CR-5).

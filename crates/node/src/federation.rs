@@ -13,6 +13,7 @@
 
 use crate::config::{self, ConfigError, NodeConfig};
 use crate::journal::{Journal, JournalError};
+use crate::keys::link_secret::LinkSecret;
 use crate::keys::{KeyFileError, SecretKey};
 use crate::lock::{DirectoryLock, LockError};
 use crate::signing::{NodeVerifier, Provider, SuiteError, suite_of};
@@ -20,7 +21,7 @@ use polity_crypto::{Suite, Tier};
 use polity_ledger::{
     Address, AddressError, Authority, GenesisAccount, GenesisPlatform, Parameters, PlatformName,
 };
-use polity_replica::{ConsensusRules, Genesis, GenesisMember, Purpose, TierFloors};
+use polity_replica::{ConsensusRules, Genesis, GenesisMember, MessageKind, Purpose, TierFloors};
 use polity_types::{Amount, ReplicaId, Time, Weight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -170,7 +171,8 @@ pub struct Plan {
     pub consensus: config::Consensus,
     /// Storage of the nodes.
     pub storage: config::Storage,
-    /// The tier of all keys, and the floor of all messages but links.
+    /// The tier of all keys, and the floor of all messages but links. `Hmac` means that of Ed25519, and
+    /// authenticators on links beside it.
     pub tier: Tier,
     /// The library of the nodes' signatures.
     pub provider: Provider,
@@ -242,7 +244,8 @@ impl Founded {
 /// Makes a federation in a directory that is missing or empty.
 pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> {
     let platforms = check_names(plan)?;
-    let suite = suite_of(plan.tier)?;
+    let tiers = floors(plan.tier);
+    let suite = suite_of(tiers.votes)?;
     create_empty(directory)?;
     let keys_directory = directory.join(KEYS_DIRECTORY);
     create_private(&keys_directory)?;
@@ -315,7 +318,7 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     let genesis = Genesis {
         name: plan.name.clone(),
         start: plan.start,
-        tiers: TierFloors::of(plan.tier),
+        tiers,
         consensus: ConsensusRules {
             epoch_length: plan.epoch_length,
             ..ConsensusRules::default()
@@ -342,6 +345,8 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
     };
     genesis.validate(Purpose::Production, &NodeVerifier::default())?;
 
+    let has_tags = tiers.floor(MessageKind::Links) == Tier::Hmac;
+    let link_secret = has_tags.then(LinkSecret::generate).transpose()?;
     let text = genesis_text(&genesis);
     write_new(&directory.join(GENESIS_FILE), text.as_bytes())?;
     let mut nodes = Vec::new();
@@ -350,6 +355,9 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         create_private(&node)?;
         write_new(&node.join(GENESIS_FILE), text.as_bytes())?;
         node_keys[index].store(&node.join(KEY_FILE), &format!("node {name}"))?;
+        if let Some(secret) = &link_secret {
+            secret.store(&node)?;
+        }
         let config = node_config(plan, index, &node_keys);
         config.check(&genesis)?;
         write_new(&node.join(config::FILE_NAME), config.to_text().as_bytes())?;
@@ -364,6 +372,18 @@ pub fn found(directory: &Path, plan: &Plan) -> Result<Founded, FederationError> 
         account_keys,
         authority,
     })
+}
+
+/// The floors of a plan. An authenticator convinces its receiver alone, so under the tier `Hmac` links have
+/// them and everything else is signed (CR-6).
+fn floors(tier: Tier) -> TierFloors {
+    match tier {
+        Tier::Hmac => TierFloors {
+            links: Some(Tier::Hmac),
+            ..TierFloors::of(Tier::Ed25519)
+        },
+        Tier::Stub | Tier::Ed25519 | Tier::Hybrid => TierFloors::of(tier),
+    }
 }
 
 fn node_config(plan: &Plan, index: usize, keys: &[SecretKey]) -> NodeConfig {

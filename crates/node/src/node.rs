@@ -11,6 +11,7 @@ use crate::host::{Basis, Host, RecoverError, Recovered, recover};
 use crate::hub::Hub;
 use crate::intake::Intake;
 use crate::journal::{self, DiskFile, JournalError};
+use crate::keys::link_secret::{LinkSecret, LinkSecretError};
 use crate::keys::records::RecordsError;
 use crate::keys::ring::Ring;
 use crate::links::Links;
@@ -23,7 +24,8 @@ use crate::signing::{NodeVerifier, Provider};
 use crate::store::{self, Store, StoreError};
 use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
-use polity_replica::{Genesis, GenesisError, RestoreError};
+use polity_crypto::Tier;
+use polity_replica::{Genesis, GenesisError, MessageKind, RestoreError};
 use polity_types::{Height, ReplicaId, Seed};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -48,6 +50,9 @@ pub enum NodeError {
     /// The keys and their records.
     #[error(transparent)]
     Key(#[from] RecordsError),
+    /// The secret of the links.
+    #[error(transparent)]
+    LinkSecret(#[from] LinkSecretError),
     /// The key is another one than the genesis says.
     #[error(
         "`{KEY_FILE}` is not the key of member {name:?} in {GENESIS_FILE}; check that this is the right data directory. If the key was replaced since, say so with `replica = {number}` in node.toml"
@@ -142,6 +147,8 @@ pub struct Prepared {
     pub(crate) chain: Chain,
     pub(crate) own: ReplicaId,
     pub(crate) ring: Ring,
+    /// Under tier 1.
+    pub(crate) link_secret: Option<LinkSecret>,
 }
 
 impl Prepared {
@@ -152,6 +159,8 @@ impl Prepared {
         // Before the key is read: it may be given up just now.
         let lock = DirectoryLock::acquire(directory)?;
         let own = config.check(&genesis)?;
+        let has_tags = genesis.tiers.floor(MessageKind::Links) == Tier::Hmac;
+        let link_secret = LinkSecret::open(directory, has_tags)?;
         let ring = Ring::open(directory, &config.keys, now())?;
         let key = ring.key.public_key();
         // Who says its number may have a key that only the chain knows, or nobody yet.
@@ -177,6 +186,7 @@ impl Prepared {
             chain,
             own,
             ring,
+            link_secret,
         })
     }
 
@@ -264,6 +274,7 @@ async fn start(
         chain,
         own,
         ring,
+        link_secret,
     } = prepared;
     let key = ring.key.public_key().clone();
     let replica = &recovered.replica;
@@ -287,6 +298,7 @@ async fn start(
         let (transport, events) = Transport::start(transport::Config {
             own,
             seed: ring.link(|key| roster::is_known(key, replica)).link_seed(),
+            link_secret: link_secret.map(|secret| secret.bytes()),
             chain: chain.id(),
             members,
             listen: config.network.listen,

@@ -21,6 +21,7 @@ use crate::driver::{Clock, lane, now};
 use crate::host::repair::{RepairError, Survey, assemble, check, examine, follower};
 use crate::host::{Host, Released};
 use crate::journal::{self, DiskFile, Journal, Piece, RECORD_BYTES_MAX, Reader};
+use crate::keys::link_secret::LinkSecret;
 use crate::meters::Meters;
 use crate::node::{NodeError, Prepared, basis, open_store};
 use crate::rejoin::{stamp, sync_directory};
@@ -270,6 +271,7 @@ impl Repair {
             chain,
             own,
             ring,
+            link_secret,
             ..
         } = &self.prepared;
         let replica = self.follower.replica();
@@ -280,6 +282,7 @@ impl Repair {
         let (transport, events) = Transport::start(transport::Config {
             own: *own,
             seed: ring.link(|key| roster::is_known(key, replica)).link_seed(),
+            link_secret: link_secret.as_ref().map(LinkSecret::bytes),
             chain: chain.id(),
             members,
             listen: config.network.listen,

@@ -76,18 +76,19 @@ pub fn suite_of(tier: Tier) -> Result<Suite, SuiteError> {
     }
 }
 
-/// Reads the tier of a federation's keys from a command line.
+/// Reads the tier of a federation from a command line.
 ///
 /// # Errors
 ///
-/// A sentence that says why the tier is none for keys, or which ones there are.
+/// A sentence that says why the tier is none for a federation, or which ones there are.
 pub fn parse_tier(text: &str) -> Result<Tier, String> {
     match text {
         "ed25519" => Ok(Tier::Ed25519),
         "hybrid" => Ok(Tier::Hybrid),
-        "hmac" => Err("a pairwise authenticator convinces nobody but its receiver, who could have made it, so no federation votes or pays with it; take ed25519 or hybrid".to_owned()),
-        "stub" => Err("anybody can make the checksums of this tier, so it is for `polity sim` alone; take ed25519 or hybrid".to_owned()),
-        _ => Err("the tiers are ed25519 and hybrid".to_owned()),
+        // Links alone: an authenticator convinces nobody but its receiver, so votes and payments are signed.
+        "hmac" => Ok(Tier::Hmac),
+        "stub" => Err("anybody can make the checksums of this tier, so it is for `polity sim` alone; take hmac, ed25519 or hybrid".to_owned()),
+        _ => Err("the tiers are hmac, ed25519 and hybrid".to_owned()),
     }
 }
 

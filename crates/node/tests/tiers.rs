@@ -2,19 +2,22 @@
 
 mod common;
 
-use common::{MEMBERS, PATIENCE, Scratch, address, pay, plan, polity, start, text, transfer};
+use common::{MEMBERS, PATIENCE, Scratch, address, done, pay, plan, polity, start, text, transfer};
 use polity::api::BINARY_ONE;
 use polity::audit::audit;
 use polity::client::ClientError;
 use polity::config::{FILE_NAME, NodeConfig};
-use polity::federation::{FederationError, KEY_FILE, found};
+use polity::federation::{FederationError, KEY_FILE, found, load_genesis};
 use polity::keys::SecretKey;
+use polity::keys::link_secret::{LINK_SECRET_FILE, LinkSecret};
 use polity::signing::Provider;
 use polity::view::{Status, SubmitResult};
 use polity::wallet::{Terms, sign, submit, wait_final};
 use polity_crypto::{Suite, Tier};
 use polity_ledger::{Command, SignedTransaction};
+use polity_replica::MessageKind;
 use polity_types::Amount;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// A federation whose members, platforms and accounts all have hybrid keys: it pays, a node that was
 /// killed comes back, and every journal holds.
@@ -139,20 +142,103 @@ fn cr_8_nodes_with_different_providers_agree() {
     assert_eq!(audit(&directory, None, |_, _| {}).unwrap().len(), 4);
 }
 
+/// Authenticators on links, beside signed votes: the demo pays, kills a node, and its chains hold.
+#[test]
+fn cr_6_the_demo_runs_with_authenticators_on_links() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("fed");
+    let report = done(&["demo", "--tier", "hmac", "--keep", text(&directory)]);
+    assert_eq!(report["ok"], true, "{report}");
+    let chains = done(&["verify", text(&directory)]);
+    assert_eq!(chains["ok"], true, "{chains}");
+    let genesis = load_genesis(&directory.join("genesis.json")).unwrap();
+    assert_eq!(genesis.tiers.floor(MessageKind::Links), Tier::Hmac);
+    for kind in MessageKind::ALL {
+        // What others have to believe is signed (CR-6).
+        let is_signed = genesis.tiers.floor(kind) == Tier::Ed25519;
+        assert_eq!(is_signed, kind != MessageKind::Links, "{}", kind.name());
+    }
+    for member in &genesis.members {
+        assert_eq!(member.key.suite(), Suite::Ed25519);
+    }
+}
+
+/// A node that has another secret, none, or one that nobody asked for is no part of the federation, and its
+/// log says which setting to look at.
+#[test]
+fn cr_6_a_node_with_another_secret_of_links_is_told_what_to_compare() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("fed");
+    let mut plan = plan(&MEMBERS);
+    plan.tier = Tier::Hmac;
+    let mut cluster = start(&directory, plan);
+    pay(&cluster, 0);
+    cluster.kill(3);
+    let node = cluster.nodes[3].directory.clone();
+    let secret = node.join(LINK_SECRET_FILE);
+    let kept = std::fs::read_to_string(&secret).unwrap();
+    std::fs::remove_file(&secret).unwrap();
+    LinkSecret::generate().unwrap().store(&node).unwrap();
+    let log = cluster.nodes[3].log_path();
+    cluster.spawn(3).unwrap();
+    cluster
+        .wait_for("the refusals", PATIENCE, |cluster| {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let metrics = cluster.client(0).get_text("/metrics").unwrap_or_default();
+            let is_counted = metrics
+                .lines()
+                .filter(|line| line.contains("handshakes_refused_total{reason=\"link_secret\"}"))
+                .any(|line| !line.ends_with(" 0"));
+            Ok((text.contains("compare `link-secret`") && is_counted).then_some(()))
+        })
+        .unwrap();
+    cluster.kill(3);
+
+    std::fs::remove_file(&secret).unwrap();
+    let refused = polity(&["run", text(&node)]);
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(
+        message.contains("`tiers.links`") && message.contains("link-secret is missing"),
+        "{message}"
+    );
+    // With the right one it is back.
+    std::fs::write(&secret, &kept).unwrap();
+    let refused = polity(&["run", text(&node)]);
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("chmod 600"), "{message}");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    cluster.spawn(3).unwrap();
+    cluster.wait_ready().unwrap();
+    pay(&cluster, 3);
+    let logs = std::fs::read_to_string(&log).unwrap();
+    let digits = kept.trim_end().rsplit(':').next().unwrap();
+    assert!(digits.len() == 64 && !logs.contains(digits));
+    cluster.stop().unwrap();
+
+    // A genesis without authenticators has no use for the secret.
+    let file = node.join("genesis.json");
+    let genesis = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, genesis.replace("\"hmac\"", "\"ed25519\"")).unwrap();
+    let refused = polity(&["run", text(&node)]);
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        message.contains("`tiers.links` of the genesis is not hmac"),
+        "{message}"
+    );
+}
+
 #[test]
 fn cr_6_tiers_that_convince_nobody_found_no_federation() {
     let scratch = Scratch::new();
     let directory = scratch.path().join("fed");
-    for tier in [Tier::Stub, Tier::Hmac] {
-        let mut plan = plan(&MEMBERS);
-        plan.tier = tier;
-        let refused = found(&directory, &plan).unwrap_err();
-        assert!(matches!(refused, FederationError::Suite(_)), "{refused}");
-    }
+    let mut stub = plan(&MEMBERS);
+    stub.tier = Tier::Stub;
+    let refused = found(&directory, &stub).unwrap_err();
+    assert!(matches!(refused, FederationError::Suite(_)), "{refused}");
     for (tier, reason) in [
         ("stub", "anybody can make"),
-        ("hmac", "convinces nobody but its receiver"),
-        ("quantum", "ed25519 and hybrid"),
+        ("quantum", "hmac, ed25519 and hybrid"),
     ] {
         for command in [
             &["demo", "--tier", tier][..],

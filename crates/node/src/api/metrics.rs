@@ -320,6 +320,20 @@ fn links(text: &mut Text, status: &Status, counters: &Counters) {
             }
         }
     }
+    text.metric(
+        "counter",
+        "peer_frames_refused_total",
+        "Frames that were not taken, by reason.",
+    );
+    for peer in &status.peers {
+        let Some(of_peer) = counters.peers.get(&peer.replica) else {
+            continue;
+        };
+        for (reason, count) in [("oversized", of_peer.oversized), ("forged", of_peer.forged)] {
+            let labels = [("peer", peer.name.as_str()), ("reason", reason)];
+            text.value("peer_frames_refused_total", &labels, count);
+        }
+    }
     let refusals = &counters.refusals;
     text.metric(
         "counter",
@@ -333,6 +347,7 @@ fn links(text: &mut Text, status: &Status, counters: &Counters) {
         ("incompatible", refusals.incompatible),
         ("busy", refusals.busy),
         ("refused_by_peer", refusals.refused_by_peer),
+        ("link_secret", refusals.link_secret),
         ("other", refusals.other),
     ];
     for (reason, count) in reasons {

@@ -46,7 +46,8 @@ pub(super) struct Init {
     /// First UDP port of the nodes; their HTTP interfaces are 100 above
     #[arg(long, default_value_t = 7100)]
     base_port: u16,
-    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid
+    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid. With
+    /// hmac keys are ed25519, and frames of links bear authenticators under a common secret as well
     #[arg(long, default_value = "ed25519", value_name = "TIER", value_parser = parse_tier)]
     tier: Tier,
 }

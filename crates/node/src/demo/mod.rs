@@ -56,7 +56,8 @@ pub(crate) struct Options {
     /// Take only so many rows of the file
     #[arg(long, value_name = "NUMBER", requires = "orders")]
     limit: Option<usize>,
-    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid
+    /// Tier of all keys, below which no vote and no transaction is accepted: ed25519 or hybrid. With
+    /// hmac keys are ed25519, and frames of links bear authenticators under a common secret as well
     #[arg(long, default_value = "ed25519", value_name = "TIER", value_parser = parse_tier)]
     tier: Tier,
     /// Library of the nodes' signatures: rust or aws-lc
@@ -284,8 +285,11 @@ pub(crate) fn main(options: &Options, output: Output) -> Result<(), Failure> {
             scene.passed(
                 "start",
                 format!(
-                    "four processes with {} keys, linked with QUIC and mutual TLS: {}",
-                    options.tier.name(),
+                    "four processes with {}, linked with QUIC and mutual TLS: {}",
+                    match options.tier {
+                        Tier::Hmac => "ed25519 keys and hmac on links".to_owned(),
+                        tier => format!("{} keys", tier.name()),
+                    },
                     MEMBERS.join(", ")
                 ),
             );

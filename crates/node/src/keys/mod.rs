@@ -2,6 +2,7 @@
 //!
 //! * [`SecretKey`]: a key in memory, and how it is read and written.
 //! * [`Cost`], [`Passphrase`], [`PassphraseSource`]: what seals a file.
+//! * [`link_secret`]: what nodes of one operator prove on their links (tier 1).
 //! * [`records`]: key records beside the keys, which say from when to when a key may sign (CR-7).
 //!
 //! A key file is for its own user alone, and one that others can read is refused: a secret that
@@ -14,6 +15,7 @@
 //! 2. Seeds and passphrases are wiped when their holder is dropped.
 
 mod format;
+pub mod link_secret;
 mod passphrase;
 mod place;
 pub mod records;

@@ -281,7 +281,10 @@ fn names_of_providers_and_tiers_are_those_of_files_and_command_lines() {
         assert_eq!(parse_tier(tier.name()), Ok(tier));
         assert_eq!(suite_of(tier).unwrap().tier(), tier);
     }
-    for (text, reason) in [("stub", "anybody"), ("hmac", "receiver"), ("", "tiers are")] {
+    assert_eq!(parse_tier("hmac"), Ok(Tier::Hmac));
+    // Nobody signs with it.
+    assert_eq!(suite_of(Tier::Hmac), Err(SuiteError(Suite::Hmac)));
+    for (text, reason) in [("stub", "anybody"), ("", "tiers are")] {
         assert!(parse_tier(text).unwrap_err().contains(reason), "{text}");
     }
 }

@@ -3,9 +3,10 @@
 use super::counters::{Refusal, is_logged};
 use super::frame::{self, Read, code};
 use super::inbox::Budgets;
+use super::seal::{Session, TAG_BYTES};
 use super::table::Key;
 use super::{Lane, Limits, Peer, Shared, tls};
-use quinn::{Connection, ConnectionError, RecvStream};
+use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -83,16 +84,50 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 }
                 Err(_) => return refused(&shared, address, Refusal::Other, "timed out"),
             };
-            drop(permit);
             let proven =
                 tls::proven_key(&connection).and_then(|key| Some((shared.peer_with(&key)?, key)));
             // The verifier let members through alone, but the table may have changed since.
             let Some((peer, key)) = proven else {
                 return connection.close(code::NO_MEMBER, b"the key is no member's any more");
             };
-            serve(&shared, &peer, connection, key).await;
+            let session = match prove(&shared, &connection, &key).await {
+                Ok(session) => session,
+                Err(refusal) => {
+                    refused(&shared, address, refusal, "");
+                    return connection.close(code::NOT_AUTHENTIC, b"not authentic");
+                }
+            };
+            drop(permit);
+            serve(&shared, &peer, connection, key, session).await;
         });
     }
+}
+
+/// Under tier 1, waits until who dialled proves the secret. Until then nothing of the connection counts, so
+/// that nobody without the secret puts an end to another one.
+async fn prove(
+    shared: &Shared,
+    connection: &Connection,
+    key: &Key,
+) -> Result<Option<Session>, Refusal> {
+    let session = shared.session(connection, key, shared.tls.public_key());
+    let Some(session) = session.map_err(|_| Refusal::Other)? else {
+        return Ok(None);
+    };
+    let hello = async {
+        let mut stream = connection.accept_uni().await.map_err(|_| Refusal::Other)?;
+        let proof = stream.read_to_end(TAG_BYTES).await;
+        if connection.close_reason().is_some() {
+            return Err(Refusal::Other);
+        }
+        // What is longer than a proof is none.
+        proof.map_err(|_| Refusal::LinkSecret)
+    };
+    let hello = tokio::time::timeout(shared.limits.handshake_timeout, hello).await;
+    let proof = hello.map_err(|_| Refusal::LinkSecret)??;
+    let checked = session.hello().check(b"", &proof);
+    checked.map_err(|_| Refusal::LinkSecret)?;
+    Ok(Some(session))
 }
 
 /// Counts and logs a handshake that led nowhere.
@@ -134,18 +169,26 @@ struct Link {
     key: Key,
     budgets: Budgets,
     connection: Connection,
+    /// Under tier 1.
+    session: Option<Session>,
     /// Lanes that have a stream: a second one would break the order.
     is_open: [AtomicBool; 4],
     offences: AtomicU32,
 }
 
 /// Receives until the connection ends.
-async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection, key: Key) {
+async fn serve(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    connection: Connection,
+    key: Key,
+    session: Option<Session>,
+) {
     let Some(budgets) = admit(peer, &connection, key, &shared.limits) else {
         return;
     };
     // The stream is kept until the end: dropping it early could lose the welcome.
-    let Ok(_welcome) = send_welcome(&connection).await else {
+    let Ok(_welcome) = send_welcome(&connection, session.as_ref()).await else {
         return;
     };
     peer.wake.notify_one();
@@ -156,6 +199,7 @@ async fn serve(shared: &Arc<Shared>, peer: &Arc<Peer>, connection: Connection, k
         key,
         budgets,
         connection: connection.clone(),
+        session,
         is_open: Default::default(),
         offences: AtomicU32::new(0),
     });
@@ -219,9 +263,15 @@ fn admit(peer: &Peer, connection: &Connection, key: Key, limits: &Limits) -> Opt
     Some(incoming.budgets.clone())
 }
 
-async fn send_welcome(connection: &Connection) -> Result<quinn::SendStream, quinn::WriteError> {
+async fn send_welcome(
+    connection: &Connection,
+    session: Option<&Session>,
+) -> Result<quinn::SendStream, quinn::WriteError> {
     let mut stream = connection.open_uni().await?;
     stream.write_all(frame::WELCOME).await?;
+    if let Some(session) = session {
+        stream.write_all(&session.welcome().tag(b"")).await?;
+    }
     // The stream is ours and open.
     let _ = stream.finish();
     Ok(stream)
@@ -241,8 +291,10 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
     };
     let meters = link.peer.meters.lane(lane);
     let limits = &link.shared.limits;
+    let session = link.session.as_ref();
+    let mut seal = session.map(|session| session.lane(lane, stream.id()));
     loop {
-        match frame::read(&mut stream, lane, &link.budgets, limits).await {
+        match frame::read(&mut stream, lane, &link.budgets, limits, seal.as_mut()).await {
             Ok(Read::Frame(bytes, permit)) => {
                 meters.frames_in.add(1);
                 meters.bytes_in.add(bytes.len() as u64);
@@ -258,6 +310,13 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
                 let _ = stream.stop(code::OVERSIZED);
                 return link.offence("frames longer than their lane takes");
             }
+            Ok(Read::Forged) => {
+                link.peer.meters.forged.add(1);
+                return link.cut_off(
+                    "a frame whose authenticator does not hold",
+                    (code::NOT_AUTHENTIC, b"not authentic"),
+                );
+            }
             Ok(Read::End) | Err(_) => {
                 link.is_open[lane.index()].store(false, Ordering::Release);
                 return;
@@ -267,14 +326,23 @@ async fn read_lane(link: Arc<Link>, mut stream: RecvStream) {
 }
 
 impl Link {
-    /// Counts against the key. After too many the connection is closed, and the key stays outside for
-    /// a while, each time longer.
+    /// Counts against the key, which is cut off after too many.
     fn offence(&self, what: &str) {
-        let limits = &self.shared.limits;
         let offences = self.offences.fetch_add(1, Ordering::Relaxed) + 1;
-        if offences != limits.offences_max {
+        if offences == self.shared.limits.offences_max {
+            self.cut_off(what, (code::CUT_OFF, b"the peer broke the rules"));
+        }
+    }
+
+    /// Closes the connection, and lets the key stay outside for a while, each time longer. The peer is
+    /// told `why`.
+    fn cut_off(&self, what: &str, why: (VarInt, &[u8])) {
+        if self.connection.close_reason().is_some() {
             return;
         }
+        let limits = &self.shared.limits;
+        // A connection that ends like this forgives nothing.
+        self.offences.fetch_add(1, Ordering::Relaxed);
         let mut by_key = self.peer.incoming();
         // A key that is gone comes in no more anyway.
         let Some(incoming) = by_key.get_mut(&self.key) else {
@@ -287,8 +355,7 @@ impl Link {
         drop(by_key);
         self.peer.meters.cut_off.add(1);
         tracing::warn!(peer = %self.peer.id, pause_ms = pause.as_millis() as u64, "peer cut off: {what}");
-        self.connection
-            .close(code::CUT_OFF, b"the peer broke the rules");
+        self.connection.close(why.0, why.1);
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Config {
     pub own: ReplicaId,
     /// Seed of this node's Ed25519 key. It is wiped when the transport has its signing key.
     pub seed: Zeroizing<[u8; 32]>,
+    /// The secret of the links (tier 1), if frames bear authenticators; both ends must have the same.
+    pub link_secret: Option<Zeroizing<[u8; 32]>>,
     /// The chain; both ends must name the same.
     pub chain: ChainId,
     /// The first member table, with or without this node.
@@ -24,7 +26,7 @@ pub struct Config {
 }
 
 impl fmt::Debug for Config {
-    /// Leaves the seed out.
+    /// Leaves the secrets out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("own", &self.own)

@@ -31,6 +31,8 @@ pub struct PeerCounters {
     pub dial_failures: u64,
     /// Frames of the peer that were longer than their lane takes.
     pub oversized: u64,
+    /// Frames of the peer whose authenticator did not hold (tier 1).
+    pub forged: u64,
     /// Connections of the peer that were closed because it broke the rules.
     pub cut_off: u64,
     /// Connections of the peer that were refused during a penalty.
@@ -73,6 +75,8 @@ pub struct Refusals {
     pub busy: u64,
     /// The member we dialled does not accept our key.
     pub refused_by_peer: u64,
+    /// One end did not prove that it holds the secret of the links (tier 1).
+    pub link_secret: u64,
     /// Everything else: timeouts, damaged packets, other versions.
     pub other: u64,
 }
@@ -109,6 +113,7 @@ pub(super) struct PeerMeters {
     pub(super) disconnects: Meter,
     pub(super) dial_failures: Meter,
     pub(super) oversized: Meter,
+    pub(super) forged: Meter,
     pub(super) cut_off: Meter,
     pub(super) refused_in_penalty: Meter,
     pub(super) round_trip_us: AtomicU64,
@@ -140,6 +145,7 @@ impl PeerMeters {
             disconnects: self.disconnects.read(),
             dial_failures: self.dial_failures.read(),
             oversized: self.oversized.read(),
+            forged: self.forged.read(),
             cut_off: self.cut_off.read(),
             refused_in_penalty: self.refused_in_penalty.read(),
             round_trip_us: self.round_trip_us.load(Ordering::Relaxed),
@@ -156,6 +162,7 @@ pub(super) enum Refusal {
     Incompatible,
     Busy,
     RefusedByPeer,
+    LinkSecret,
     Other,
 }
 
@@ -168,12 +175,15 @@ impl Refusal {
                 "the node at this address has another key than the member table says; check address and key"
             }
             Self::OtherChain => {
-                "the other end follows another chain; check that both have the same genesis"
+                "the other end follows another chain; check that both have the same genesis, `tiers.links` included"
             }
             Self::Incompatible => "the other end offers no X25519MLKEM768 or no raw public key",
             Self::Busy => "too many handshakes are in progress",
             Self::RefusedByPeer => {
                 "the member refused our key; this node may not be in the committee any more, or not yet, or with another key (`polity committee show`)"
+            }
+            Self::LinkSecret => {
+                "the two nodes do not hold the same secret of links; compare `link-secret` in their data directories"
             }
             Self::Other => "the handshake failed",
         }
@@ -188,6 +198,7 @@ pub(super) struct RefusalMeters {
     incompatible: Meter,
     busy: Meter,
     refused_by_peer: Meter,
+    link_secret: Meter,
     other: Meter,
 }
 
@@ -201,6 +212,7 @@ impl RefusalMeters {
             Refusal::Incompatible => &self.incompatible,
             Refusal::Busy => &self.busy,
             Refusal::RefusedByPeer => &self.refused_by_peer,
+            Refusal::LinkSecret => &self.link_secret,
             Refusal::Other => &self.other,
         }
         .add(1)
@@ -214,6 +226,7 @@ impl RefusalMeters {
             incompatible: self.incompatible.read(),
             busy: self.busy.read(),
             refused_by_peer: self.refused_by_peer.read(),
+            link_secret: self.link_secret.read(),
             other: self.other.read(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::counters::{Refusal, is_logged};
 use super::outbox::Batch;
+use super::seal::{Session, TAG_BYTES};
 use super::table::{Key, Route};
 use super::{Event, Lane, Peer, Shared, frame, tls};
 use quinn::{Connection, ConnectionError, WriteError};
@@ -29,6 +30,8 @@ enum Failure {
     Timeout,
     /// The welcome is not ours.
     Welcome,
+    /// The peer does not prove the secret (tier 1).
+    LinkSecret,
 }
 
 /// Keeps a link to the peer for as long as it is a member and the transport runs.
@@ -53,9 +56,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             continue;
         };
         match attempt {
-            Ok(connection) => {
+            Ok(link) => {
                 let since = Instant::now();
-                let reason = serve(&shared, &peer, &connection, address, &mut changes).await;
+                let reason = serve(&shared, &peer, link, address, &mut changes).await;
                 if since.elapsed() >= STABLE {
                     backoff.reset();
                 }
@@ -79,6 +82,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     }
 }
 
+/// A connection, and what authenticates its frames under tier 1.
+type Link = (Connection, Option<Arc<Session>>);
+
 /// One attempt. `None` if it should start over: a peer that reached us is alive, so an attempt
 /// that began before that need not wait until its first packet is repeated.
 async fn attempt(
@@ -86,7 +92,7 @@ async fn attempt(
     peer: &Peer,
     keys: &[Key],
     address: SocketAddr,
-) -> Option<Result<Connection, Failure>> {
+) -> Option<Result<Link, Failure>> {
     let began = Instant::now();
     let mut attempt = pin!(connect(shared, peer, keys, address));
     loop {
@@ -106,7 +112,7 @@ async fn connect(
     peer: &Peer,
     keys: &[Key],
     address: SocketAddr,
-) -> Result<Connection, Failure> {
+) -> Result<Link, Failure> {
     let config = shared
         .tls
         .client_config(peer.id, keys, &shared.refusals, &shared.limits)
@@ -118,16 +124,40 @@ async fn connect(
         .map_err(|error| Failure::Local(error.to_string()))?;
     let attempt = async {
         let connection = connecting.await.map_err(Failure::Connection)?;
-        welcome(&connection).await?;
-        Ok(connection)
+        let key = tls::proven_key(&connection).ok_or(Failure::Welcome)?;
+        let session = shared.session(&connection, shared.tls.public_key(), &key);
+        let session = session.map_err(|_| Failure::LinkSecret)?;
+        if let Some(session) = &session {
+            hello(&connection, session).await?;
+        }
+        let welcomed = welcome(&connection, session.as_ref()).await;
+        if let Err(Failure::LinkSecret) = welcomed {
+            connection.close(frame::code::NOT_AUTHENTIC, b"not authentic");
+        }
+        welcomed?;
+        Ok((connection, session.map(Arc::new)))
     };
     tokio::time::timeout(shared.limits.handshake_timeout, attempt)
         .await
         .unwrap_or(Err(Failure::Timeout))
 }
 
-/// Waits until the peer says that it accepts us.
-async fn welcome(connection: &Connection) -> Result<(), Failure> {
+/// Proves the secret.
+async fn hello(connection: &Connection, session: &Session) -> Result<(), Failure> {
+    let mut stream = connection.open_uni().await.map_err(Failure::Connection)?;
+    if stream.write_all(&session.hello().tag(b"")).await.is_err() {
+        // Nobody stops this stream.
+        return Err(connection
+            .close_reason()
+            .map_or(Failure::Welcome, Failure::Connection));
+    }
+    // The stream is ours and open. Dropping it sends the rest.
+    let _ = stream.finish();
+    Ok(())
+}
+
+/// Waits until the peer says that it accepts us, and proves the secret.
+async fn welcome(connection: &Connection, session: Option<&Session>) -> Result<(), Failure> {
     let mut stream = connection.accept_uni().await.map_err(Failure::Connection)?;
     let mut bytes = [0; frame::WELCOME.len()];
     let read = stream.read_exact(&mut bytes).await;
@@ -137,6 +167,16 @@ async fn welcome(connection: &Connection) -> Result<(), Failure> {
     if read.is_err() || &bytes != frame::WELCOME {
         return Err(Failure::Welcome);
     }
+    if let Some(session) = session {
+        let mut tag = [0; TAG_BYTES];
+        let read = stream.read_exact(&mut tag).await;
+        if let Some(reason) = connection.close_reason() {
+            return Err(Failure::Connection(reason));
+        }
+        if read.is_err() || session.welcome().check(b"", &tag).is_err() {
+            return Err(Failure::LinkSecret);
+        }
+    }
     Ok(())
 }
 
@@ -144,11 +184,11 @@ async fn welcome(connection: &Connection) -> Result<(), Failure> {
 async fn serve(
     shared: &Shared,
     peer: &Arc<Peer>,
-    connection: &Connection,
+    (connection, session): Link,
     address: SocketAddr,
     changes: &mut watch::Receiver<Route>,
 ) -> String {
-    let key = tls::proven_key(connection);
+    let key = tls::proven_key(&connection);
     let fits =
         |route: &Route| route.address == Some(address) && key.is_some_and(|key| route.allows(&key));
     peer.meters.connects.add(1);
@@ -160,7 +200,8 @@ async fn serve(
     // Dropping the set ends the writers.
     let mut writers = JoinSet::new();
     for lane in Lane::ALL {
-        writers.spawn(write_lane(Arc::clone(peer), connection.clone(), lane));
+        let link = (connection.clone(), session.clone());
+        writers.spawn(write_lane(Arc::clone(peer), link, lane));
     }
     let mut tick = tokio::time::interval(ROUND_TRIP_INTERVAL);
     let reason = loop {
@@ -186,7 +227,7 @@ async fn serve(
 
 /// Moves frames of one lane from the queue into a stream. A stream that the peer stopped is
 /// replaced by a new one.
-async fn write_lane(peer: Arc<Peer>, connection: Connection, lane: Lane) {
+async fn write_lane(peer: Arc<Peer>, (connection, session): Link, lane: Lane) {
     let outbox = &peer.outboxes[lane.index()];
     let meters = peer.meters.lane(lane);
     let mut batch = Batch::default();
@@ -194,6 +235,8 @@ async fn write_lane(peer: Arc<Peer>, connection: Connection, lane: Lane) {
         let Ok(mut stream) = connection.open_uni().await else {
             return;
         };
+        let session = session.as_ref();
+        let mut seal = session.map(|session| session.lane(lane, stream.id()));
         if stream.set_priority(lane.priority()).is_err() {
             return;
         }
@@ -204,7 +247,7 @@ async fn write_lane(peer: Arc<Peer>, connection: Connection, lane: Lane) {
             }
         }
         loop {
-            outbox.take(&mut batch).await;
+            outbox.take(&mut batch, &mut seal).await;
             match stream.write_all(&batch.bytes).await {
                 Ok(()) => {
                     meters.frames_out.add(batch.frames);
@@ -236,6 +279,10 @@ fn note(shared: &Shared, peer: &Peer, address: SocketAddr, failure: &Failure) {
             }
         }
         Failure::Local(detail) => detail.clone(),
+        Failure::LinkSecret => {
+            shared.refusals.count(Refusal::LinkSecret);
+            Refusal::LinkSecret.text().to_owned()
+        }
         Failure::Timeout => "the peer does not answer".to_owned(),
         Failure::Welcome => "the peer speaks another protocol".to_owned(),
     };
@@ -266,6 +313,11 @@ fn classify(error: &ConnectionError) -> Refusal {
             if [frame::code::CUT_OFF, frame::code::NO_MEMBER].contains(&close.error_code) =>
         {
             Refusal::RefusedByPeer
+        }
+        ConnectionError::ApplicationClosed(close)
+            if close.error_code == frame::code::NOT_AUTHENTIC =>
+        {
+            Refusal::LinkSecret
         }
         ConnectionError::VersionMismatch
         | ConnectionError::ApplicationClosed(_)

@@ -28,6 +28,14 @@
 //! Frames are `length (u32, little-endian) ‖ bytes`, each lane has its largest frame, and votes are
 //! sent first when the link is full. Order is kept within a lane, not between lanes.
 //!
+//! # Tier 1
+//!
+//! With [`Config::link_secret`] both ends prove a common secret as well, and each frame bears an
+//! authenticator that holds once, in its place (CR-6). `seal.rs` has the bytes. The proof of
+//! who dials is its first stream, the one of who accepts follows the welcome. A proof that does not hold
+//! ends the connection before it takes the place of another one; a frame that does not, ends it as an
+//! offence. The peer is told one code for all of these.
+//!
 //! # Bounds
 //!
 //! | what | bound | what falls out |
@@ -46,7 +54,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A frame is delivered only if its sender proved the key of [`Event::Frame`]'s `from`.
+//! 1. A frame is delivered only if its sender proved the key of [`Event::Frame`]'s `from`, and under
+//!    tier 1 only if its tag holds.
 //! 2. No call of [`Transport::send`] waits.
 //! 3. What a peer can make this node hold is bounded, and holding it back does not delay others.
 //! 4. After [`Transport::set_members`] returned, no connection of a key outside the table is taken in,
@@ -59,6 +68,7 @@ mod dial;
 mod frame;
 mod inbox;
 mod outbox;
+mod seal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -253,6 +263,8 @@ struct Shared {
     inbox: Arc<Inbox>,
     endpoint: quinn::Endpoint,
     tls: tls::Identity,
+    /// Under tier 1.
+    secret: Option<seal::Secret>,
 }
 
 /// The links of this node. Dropping it closes them.
@@ -271,13 +283,14 @@ impl Transport {
         let Config {
             own,
             seed,
+            link_secret,
             chain,
             members,
             listen,
             limits,
         } = config;
         limits.check()?;
-        let tls = tls::Identity::new(&seed, chain)?;
+        let tls = tls::Identity::new(&seed, chain, link_secret.is_some())?;
         // Nobody listens when the table makes no sense.
         table::routes(own, tls.public_key(), members.clone())?;
         let refusals = Arc::new(RefusalMeters::default());
@@ -307,6 +320,7 @@ impl Transport {
             inbox,
             endpoint,
             tls,
+            secret: link_secret.map(Arc::new),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(Arc::clone(&shared)));
@@ -446,6 +460,19 @@ impl Drop for Transport {
 }
 
 impl Shared {
+    /// What authenticates the frames of a connection, under tier 1.
+    fn session(
+        &self,
+        connection: &quinn::Connection,
+        dialler: &Key,
+        acceptor: &Key,
+    ) -> Result<Option<seal::Session>, seal::Forged> {
+        let secret = self.secret.as_ref();
+        secret
+            .map(|secret| seal::Session::new(secret, connection, *dialler, *acceptor))
+            .transpose()
+    }
+
     fn peers(&self) -> RwLockReadGuard<'_, BTreeMap<ReplicaId, Arc<Peer>>> {
         // Whoever writes leaves it whole.
         self.peers.read().unwrap_or_else(PoisonError::into_inner)

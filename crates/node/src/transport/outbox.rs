@@ -1,5 +1,6 @@
 //! Frames that wait to be sent to one peer on one lane.
 
+use super::seal::Seal;
 use super::{LaneLimits, frame};
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +28,7 @@ struct Queue {
 /// Frames as they go into a stream.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Lengths and frames.
+    /// Lengths and frames, with their tags under tier 1.
     pub(super) bytes: Vec<u8>,
     pub(super) frames: u64,
     pub(super) payload_bytes: u64,
@@ -65,13 +66,13 @@ impl Outbox {
     }
 
     /// Waits for frames, and replaces `batch` by the oldest ones.
-    pub(super) async fn take(&self, batch: &mut Batch) {
+    pub(super) async fn take(&self, batch: &mut Batch, seal: &mut Option<Seal>) {
         batch.bytes.clear();
         batch.frames = 0;
         batch.payload_bytes = 0;
         loop {
             // A frame that is pushed after the look leaves a permit, so nothing is missed.
-            self.fill(batch);
+            self.fill(batch, seal);
             if batch.frames > 0 {
                 return;
             }
@@ -79,11 +80,13 @@ impl Outbox {
         }
     }
 
-    fn fill(&self, batch: &mut Batch) {
-        let mut queue = self.lock();
+    fn fill(&self, batch: &mut Batch, seal: &mut Option<Seal>) {
         while batch.bytes.len() < BATCH_BYTES {
-            let Some(frame) = queue.pop() else { break };
-            frame::append(&mut batch.bytes, &frame);
+            // Nobody who queues a frame waits for the tag of another one.
+            let Some(frame) = self.lock().pop() else {
+                break;
+            };
+            frame::append(&mut batch.bytes, &frame, seal.as_mut());
             batch.frames += 1;
             batch.payload_bytes += frame.len() as u64;
         }
@@ -129,7 +132,7 @@ mod tests {
         let dropped: Vec<u64> = (1..=4).map(|byte| by_count.push([byte].into())).collect();
         assert_eq!(dropped, [0, 0, 1, 1]);
         let mut batch = Batch::default();
-        by_count.take(&mut batch).await;
+        by_count.take(&mut batch, &mut None).await;
         assert_eq!(batch.bytes, [1, 0, 0, 0, 3, 1, 0, 0, 0, 4]);
         assert_eq!((batch.frames, batch.payload_bytes), (2, 2));
 
@@ -148,7 +151,7 @@ mod tests {
         }
         let mut batch = Batch::default();
         for first in [0, 2] {
-            outbox.take(&mut batch).await;
+            outbox.take(&mut batch, &mut None).await;
             assert_eq!(batch.frames, 2);
             assert_eq!(batch.bytes[4], first);
         }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 mod door;
 mod lanes;
 mod links;
+mod sealed;
 mod tables;
 
 const CHAIN: ChainId = ChainId::new([7; 32]);
@@ -63,6 +64,7 @@ fn config(own: ReplicaId, members: &[Member]) -> Config {
     Config {
         own,
         seed: Zeroizing::new(seed(own)),
+        link_secret: None,
         chain: CHAIN,
         members: members.to_vec(),
         listen: members
@@ -170,7 +172,17 @@ async fn dial_by_hand(
     to: &Member,
     adapt: impl FnOnce(&mut rustls::crypto::CryptoProvider),
 ) -> Result<quinn::Connection, quinn::ConnectionError> {
-    let mut identity = tls::Identity::new(&seed(own), CHAIN).unwrap();
+    dial_under(own, to, false, adapt).await
+}
+
+/// The same, with or without authenticators behind frames.
+async fn dial_under(
+    own: ReplicaId,
+    to: &Member,
+    has_tags: bool,
+    adapt: impl FnOnce(&mut rustls::crypto::CryptoProvider),
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut identity = tls::Identity::new(&seed(own), CHAIN, has_tags).unwrap();
     identity.adapt(adapt);
     let refusals = Arc::default();
     let key = to.keys[0].key_bytes().try_into().unwrap();
@@ -188,7 +200,7 @@ async fn dial_by_hand(
 fn votes(frames: usize) -> Vec<u8> {
     let mut bytes = vec![Lane::Votes as u8];
     for _ in 0..frames {
-        frame::append(&mut bytes, &[1; 1_000]);
+        frame::append(&mut bytes, &[1; 1_000], None);
     }
     bytes
 }

@@ -47,7 +47,13 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(seed: &[u8; 32], chain: ChainId) -> Result<Self, TransportError> {
+    /// `has_tags` says whether frames bear authenticators. It is part of the protocol's name, so that
+    /// nobody waits for tags which the other end does not send.
+    pub(super) fn new(
+        seed: &[u8; 32],
+        chain: ChainId,
+        has_tags: bool,
+    ) -> Result<Self, TransportError> {
         let mut pkcs8 = Zeroizing::new([0; 48]);
         pkcs8[..16].copy_from_slice(&PKCS8_PREFIX);
         pkcs8[16..].copy_from_slice(seed);
@@ -67,7 +73,8 @@ impl Identity {
             key: Arc::new(key),
             public,
             provider: Arc::new(provider),
-            protocol: format!("polity/1/{chain}").into_bytes(),
+            protocol: format!("polity/1/{chain}{}", if has_tags { "/hmac" } else { "" })
+                .into_bytes(),
         })
     }
 

@@ -136,7 +136,7 @@ async fn a_client_that_shows_no_key_is_refused() {
         kx_groups: vec![rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768],
         ..rustls::crypto::aws_lc_rs::default_provider()
     };
-    let identity = tls::Identity::new(&seed(B), CHAIN).unwrap();
+    let identity = tls::Identity::new(&seed(B), CHAIN, false).unwrap();
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
