@@ -165,7 +165,8 @@ pub fn standing_of(entry: &KeyEntry, now: Time) -> Standing {
         Err(Invalid::Revoked) => Standing::Revoked {
             since: entry.revoked.map_or(entry.not_after, |revoked| revoked.at),
         },
-        Err(Invalid::Expired | Invalid::Unknown) => Standing::Expired {
+        // The others are answers about peers and messages, which an entry does not give.
+        Err(Invalid::Expired | Invalid::Unknown | Invalid::Ahead) => Standing::Expired {
             since: entry.not_after,
         },
     }
