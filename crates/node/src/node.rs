@@ -13,6 +13,7 @@ use crate::intake::Intake;
 use crate::journal::{self, DiskFile, JournalError};
 use crate::keys::records::RecordsError;
 use crate::keys::ring::Ring;
+use crate::keys::token::TokenError;
 use crate::links::Links;
 use crate::lock::{DirectoryLock, LockError};
 use crate::meters::Meters;
@@ -25,6 +26,7 @@ use crate::transport::{self, Transport, TransportError};
 use polity_consensus::fbpbft::Chain;
 use polity_replica::{Genesis, GenesisError, RestoreError};
 use polity_types::{Height, ReplicaId, Seed};
+use std::any::Any;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -126,6 +128,9 @@ pub enum NodeError {
     /// A thread cannot be started.
     #[error("the system starts no more threads: {0}")]
     Thread(std::io::Error),
+    /// The token that holds the key of the node failed. Nothing was said in its place.
+    #[error(transparent)]
+    Token(Box<TokenError>),
     /// The driver panicked: it contradicts itself.
     #[error(
         "the node contradicted itself and stopped; its log says where. Start it again, and report it if it stops again"
@@ -403,7 +408,18 @@ impl Running {
         self.transport.shutdown().await;
         match result {
             Ok(Ok(result)) => Ok(result?),
-            Ok(Err(_)) | Err(_) => Err(NodeError::Contradiction),
+            Ok(Err(panic)) => Err(NodeError::of_panic(panic)),
+            Err(_) => Err(NodeError::Contradiction),
+        }
+    }
+}
+
+impl NodeError {
+    /// What a panic of the driver means: a signer whose token fails has no other way to say nothing.
+    fn of_panic(panic: Box<dyn Any + Send>) -> Self {
+        match panic.downcast() {
+            Ok(error) => Self::Token(error),
+            Err(_) => Self::Contradiction,
         }
     }
 }
@@ -442,7 +458,10 @@ async fn recover_beside(
         let result = recover_from_disk(prepared.home());
         (prepared, result)
     });
-    work.await.map_err(|_| NodeError::Contradiction)
+    work.await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => NodeError::of_panic(panic),
+        Err(_) => NodeError::Contradiction,
+    })
 }
 
 /// What recovering needs to know beside the files.
@@ -502,5 +521,24 @@ pub(crate) fn open_store(home: Home<'_>) -> Result<Store, RecoverError> {
             Ok(Store::recreate(&path, chain)?)
         }
         result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_fails_ends_the_node_with_what_to_do() {
+        let error = TokenError::NoToken("polity".to_owned());
+        let panic = std::panic::catch_unwind(|| std::panic::panic_any(error)).unwrap_err();
+        let error = NodeError::of_panic(panic);
+        assert!(matches!(error, NodeError::Token(_)), "{error}");
+        assert!(error.to_string().contains("put it in"), "{error}");
+        let panic = std::panic::catch_unwind(|| panic!("both values")).unwrap_err();
+        assert!(matches!(
+            NodeError::of_panic(panic),
+            NodeError::Contradiction
+        ));
     }
 }

@@ -84,7 +84,20 @@ fn below(field: &'static str) -> GenesisError {
 }
 
 fn bad_key(field: &'static str, key: PublicKey, reason: KeyError) -> GenesisError {
-    GenesisError::Key { field, key, reason }
+    GenesisError::Key {
+        field,
+        key: key.key_id(),
+        suite: key.suite(),
+        reason,
+    }
+}
+
+#[test]
+fn a_bad_key_is_named_and_not_printed() {
+    let key = PublicKey::new(Suite::Hybrid, &[7; Suite::Hybrid.public_key_length()]).unwrap();
+    let text = bad_key("members.key", key.clone(), KeyError::Weak).to_string();
+    assert!(text.contains(&key.key_id().to_string()), "{text}");
+    assert!(text.contains("hybrid") && text.len() < 200, "{text}");
 }
 
 fn below_floor(
