@@ -366,19 +366,19 @@ impl Registry {
             return Err(RegistryError::MayNotRevoke);
         }
         let keys = self.keys(&peer);
-        let (entry, signer) = (&keys[revoked], &keys[by]);
+        let (entry, by_key) = (&keys[revoked], &keys[by]);
         if revoked_at < entry.not_before {
             return Err(RegistryError::RevokedBeforeStart(entry.not_before));
         }
         // It never reaches further back, so that nobody takes back what all agreed on.
-        let at = revoked_at.min(entry.not_after).max(self.back(now));
+        let at = revoked_at.max(self.back(now));
         match entry.revoked {
             Some(former) if former.at <= now || former.at <= at => {
                 return Err(RegistryError::AlreadyRevoked(former.at));
             }
             Some(_) | None => {}
         }
-        match signer.may_sign(now) {
+        match by_key.may_sign(now) {
             Ok(()) => {}
             // A key that was lost before it begins, or whose last signatures are still taken.
             Err(Invalid::NotYet) if by == revoked => {}
@@ -388,9 +388,9 @@ impl Registry {
                 return Err(RegistryError::NotNow { key, reason });
             }
         }
-        has_length(&signer.key, &signed.signature)?;
+        has_length(&by_key.key, &signed.signature)?;
         checker.check(
-            &signer.key,
+            &by_key.key,
             &signed.revocation.preimage(),
             &signed.signature,
         )?;

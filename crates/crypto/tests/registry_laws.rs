@@ -239,7 +239,7 @@ impl Model {
                 };
                 let claimed = shifted(now, at);
                 let (entry, signer) = (self.keys[revoked], self.keys[by]);
-                let at = claimed.min(entry.end).max(now - OVERLAP);
+                let at = claimed.max(now - OVERLAP);
                 let is_open = match entry.revoked {
                     None => true,
                     Some((former, _)) => former > now && at < former,
