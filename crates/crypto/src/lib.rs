@@ -58,7 +58,8 @@ pub use public::PublicVerifier;
 pub use record::{KeyRecord, PeerId, RECORD_BYTES_MAX, Revocation, SignedRecord, SignedRevocation};
 pub use refusal::{Refusal, Refusals};
 pub use registry::{
-    Invalid, KEYS_PER_PEER_MAX, KeyEntry, PEERS_MAX, Registry, RegistryError, RotationRules, Valid,
+    Admission, Invalid, KEYS_PER_PEER_MAX, KeyEntry, PEERS_MAX, Registry, RegistryError, Revoked,
+    RotationRules, Valid,
 };
 pub use signature::{Signature, Signer, Verifier, VerifyError};
 pub use verified::{Verified, Verify};

@@ -1,34 +1,59 @@
 //! Which key spoke for which peer at which time (CR-7, CR-10).
 //!
 //! Not a clock and not a consensus: whoever applies records does so in an agreed order, at the
-//! boundaries of epochs, and asks about times that messages carry.
+//! boundaries of epochs, and says with each at which agreed time. That time never goes back, and all
+//! rules count from it: what a record claims about its own age proves nothing.
 //!
 //! ```text
-//!  first record    PeerId = digest of the key, signed by the key itself
-//!  rotation        signed by the newest key and by the new one; begins while the newest is valid
-//!  revocation      signed by the key itself or by a later key of the same peer
+//!  first record    PeerId = digest of the key, signed by the key itself; the caller says who may come
+//!  rotation        signed by the newest key, valid now, and by the new one
+//!  revocation      signed by a later key, valid now, or by the key itself
 //!
-//!  old  |──────────────────────────┊··overlap··|
+//!  old  |───────────────────now────┊··overlap··|
 //!  new                             |────────────────────────────────|
 //! ```
+//!
+//! # The rules of time
+//!
+//! 1. A window begins at the earliest an overlap before now, and ends after now. A rotation is signed
+//!    by the newest key, which is valid now: a key that ended introduces nobody, whatever time it
+//!    writes into a record.
+//! 2. The older key ends an overlap after its successor began, or after now if that is later.
+//! 3. A revocation is signed by a later key of the peer that is valid now, or by the revoked key itself
+//!    as long as its signatures count without a checkpoint: until an overlap after its end, and not
+//!    once it is revoked.
+//! 4. A revocation reaches back an overlap from now and no further. What is older and seen only
+//!    afterwards needs a checkpoint; what was seen before stays as it was. Once it is in effect it is final.
 //!
 //! # Invariants
 //!
 //! 1. A key id belongs to one record of one peer for ever, and so do the halves of a hybrid (CR-5).
 //! 2. The keys of a peer begin one after the other; each begins while the one before is valid.
 //! 3. Nothing is forgotten, and a window only ever becomes shorter.
+//! 4. What is applied now changes no answer that accepted something seen earlier.
+//! 5. Whoever holds only keys that are revoked, or ended longer than an overlap ago, changes nothing.
 //!
 //! Whoever lost a key to a thief rotates first, then revokes the old key with the new one: a revoked
-//! key cannot introduce a successor, whatever time stands in the record.
+//! key cannot introduce a successor, whatever time stands in the record. A peer whose newest key ended
+//! continues under a new name.
+//!
+//! # Who may come
+//!
+//! A first record costs nothing, so a stranger could fill the registry. The caller hands in an
+//! [`Admission`] with each record; a registry that more than one peer can send to names the peers.
 
 use crate::{
-    Checker, KeyError, KeyId, PeerId, PublicKey, SignedRecord, SignedRevocation, Suite, Verifier,
-    VerifyError,
+    Checker, KeyId, PeerId, PublicKey, Revocation, Signature, SignedRecord, SignedRevocation,
+    Suite, Verifier, VerifyError,
 };
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 use polity_types::Time;
+
+mod error;
+
+pub use error::{Invalid, RegistryError};
 
 /// How many peers a registry knows. A further peer is refused.
 pub const PEERS_MAX: usize = 4_096;
@@ -46,8 +71,8 @@ pub struct RotationRules {
     pub classical_max: Duration,
     /// Longest window of a key with ML-DSA.
     pub post_quantum_max: Duration,
-    /// How long a key stays valid after its successor began, and how long after the end of its
-    /// window a message may be seen first without a checkpoint.
+    /// How long a key stays valid after its successor began, how long after the end of its window a
+    /// message may be seen first without a checkpoint, and how far back records reach.
     pub overlap: Duration,
 }
 
@@ -72,89 +97,20 @@ impl RotationRules {
     }
 }
 
-/// Why a record or a revocation is not taken. The registry is then as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegistryError {
-    /// The window is empty or longer than the rules allow.
-    #[error(
-        "the key would be valid for {found:?}, which must be more than nothing and at most {max:?}"
-    )]
-    Window {
-        /// Length of the window.
-        found: Duration,
-        /// The longest for this suite.
-        max: Duration,
-    },
-    /// The key cannot be registered.
-    #[error("the key cannot be registered: {0}")]
-    Key(#[from] KeyError),
-    /// The key id, or half of the key, was registered before, under whatever peer.
-    #[error("the key {0} or a half of it was registered before: make a new key")]
-    Duplicate(KeyId),
-    /// A first record whose peer is not named by its key, or a peer that has keys already.
-    #[error("a first record names its peer by its own key; a known peer rotates instead")]
-    NotFirst,
-    /// No record names this peer.
-    #[error("the peer has no keys yet: send its first record")]
-    UnknownPeer,
-    /// The peer has no such key.
-    #[error("the peer has no key {0}")]
-    UnknownKey(KeyId),
-    /// The previous key is not the newest one.
-    #[error("only the newest key {newest} can introduce another")]
-    NotNewest {
-        /// The newest key of the peer.
-        newest: KeyId,
-    },
-    /// The previous key was revoked. Whenever the new window began, whoever holds a stolen key could
-    /// have written that.
-    #[error("the key {0} was revoked and introduces nobody: a peer rotates first and then revokes")]
-    PreviousRevoked(KeyId),
-    /// The new window does not begin within that of the previous key.
-    #[error("the new key must begin after {after} and before {before}")]
-    Start {
-        /// Beginning of the previous key.
-        after: Time,
-        /// Its end.
-        before: Time,
-    },
-    /// The signer of a revocation came before the key that it revokes.
-    #[error("a key is revoked by itself or by a later key of its peer")]
-    MayNotRevoke,
-    /// The moment of revocation lies before the key's window.
-    #[error("a key cannot be revoked before it begins at {0}")]
-    RevokedBeforeStart(Time),
-    /// The registry is full.
-    #[error("the registry holds {PEERS_MAX} peers")]
-    TooManyPeers,
-    /// The peer is full.
-    #[error("the peer had {KEYS_PER_PEER_MAX} keys: it continues under a new name")]
-    TooManyKeys,
-    /// A signature is missing, does not hold or should not be there.
-    #[error(transparent)]
-    Signature(#[from] VerifyError),
-}
-
-/// Why a key did not speak for a peer at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// The peer has no such key.
-    #[error("the peer has no such key")]
-    Unknown,
-    /// Signed before the window.
-    #[error("signed before the key was valid")]
-    NotYet,
-    /// Signed after the window.
-    #[error("signed after the key ended")]
-    Expired,
-    /// Signed after the key was revoked.
-    #[error("signed after the key was revoked")]
-    Revoked,
+/// From when on the signatures of a key do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Signatures from this moment on do not count, if they are seen after it was agreed.
+    pub at: Time,
+    /// When that was agreed.
+    pub agreed: Time,
 }
 
 /// A key of a peer, with everything that shortened its window since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
+    /// Its short name.
+    pub id: KeyId,
     /// Suite and public key.
     pub key: PublicKey,
     /// First moment at which it may sign.
@@ -163,15 +119,20 @@ pub struct KeyEntry {
     /// successor.
     pub not_after: Time,
     /// When it was revoked, if it was.
-    pub revoked_at: Option<Time>,
+    pub revoked: Option<Revoked>,
 }
 
 impl KeyEntry {
-    /// Whether the key spoke for its peer at the time.
-    pub fn valid_at(&self, signed: Time) -> Result<(), Invalid> {
+    /// Whether the key may sign for its peer at the time. What was signed, [`Registry::valid_at`]
+    /// judges.
+    pub fn may_sign(&self, now: Time) -> Result<(), Invalid> {
+        self.valid_at(now, self.revoked)
+    }
+
+    fn valid_at(&self, signed: Time, revoked: Option<Revoked>) -> Result<(), Invalid> {
         if signed < self.not_before {
             Err(Invalid::NotYet)
-        } else if self.revoked_at.is_some_and(|at| signed >= at) {
+        } else if revoked.is_some_and(|revoked| signed >= revoked.at) {
             Err(Invalid::Revoked)
         } else if signed >= self.not_after {
             Err(Invalid::Expired)
@@ -191,14 +152,44 @@ pub struct Valid<'a> {
     pub needs_checkpoint: bool,
 }
 
+/// Who may send the first record of a peer. It can be another one for each record, such as the
+/// members of the present epoch; peers that are there already need none.
+#[derive(Clone, Copy, Debug)]
+pub enum Admission<'a> {
+    /// Nobody new.
+    Nobody,
+    /// These peers.
+    Listed(&'a BTreeSet<PeerId>),
+    /// Anybody, up to [`PEERS_MAX`]: for records that no stranger can hand in.
+    Anybody,
+}
+
+impl Admission<'_> {
+    fn contains(&self, peer: &PeerId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Listed(peers) => peers.contains(peer),
+            Self::Anybody => true,
+        }
+    }
+}
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    peer: PeerId,
+    /// Among the keys of the peer; none for half of a hybrid, which speaks for nobody.
+    index: Option<usize>,
+}
+
 /// Every key that every peer ever had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
     rules: RotationRules,
     /// Keys of each peer, in the order of their windows.
     peers: BTreeMap<PeerId, Vec<KeyEntry>>,
-    /// Every key id, and those of the halves of hybrids, with the peer.
-    owners: BTreeMap<KeyId, PeerId>,
+    /// Every key id, and those of the halves of hybrids.
+    places: BTreeMap<KeyId, Place>,
 }
 
 impl Registry {
@@ -207,78 +198,136 @@ impl Registry {
         Self {
             rules,
             peers: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            places: BTreeMap::new(),
         }
     }
 
-    /// Checks a record with its signatures and takes it.
+    /// Checks a record with its signatures and takes it. `now` is the agreed time, in milliseconds,
+    /// and `admission` says whose first record is taken.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegistryError`]. What costs nothing is checked first: a stranger's record is refused before
+    /// its key is expanded or a signature verified.
     pub fn register<V: Verifier>(
         &mut self,
         signed: &SignedRecord,
+        now: Time,
+        admission: Admission<'_>,
         checker: &mut Checker<V>,
     ) -> Result<KeyId, RegistryError> {
+        let record = &signed.record;
+        self.check_window(signed, now)?;
+        has_length(&record.key, &signed.by_new)?;
+        let introduced = match (record.previous, &signed.by_previous) {
+            (None, None) => {
+                self.check_first(signed, admission)?;
+                None
+            }
+            (Some(previous), Some(signature)) => {
+                let newest = self.check_successor(signed, previous, now)?;
+                has_length(&newest.key, signature)?;
+                Some((newest, signature))
+            }
+            (None, Some(_)) | (Some(_), None) => return Err(VerifyError.into()),
+        };
+        let (id, halves) = names(&record.key);
+        let mut ids = halves.iter().flatten().chain([&id]);
+        if let Some(id) = ids.find(|id| self.places.contains_key(*id)) {
+            return Err(RegistryError::Duplicate(*id));
+        }
+        checker.verifier().check_key(&record.key)?;
+        let preimage = record.preimage();
+        if let Some((newest, signature)) = introduced {
+            checker.check(&newest.key, &preimage, signature)?;
+        }
+        checker.check(&record.key, &preimage, &signed.by_new)?;
+        // From here on the record is taken.
+        let keys = self.peers.entry(record.peer).or_default();
+        if let Some(previous) = keys.last_mut() {
+            let overlap_ends = record
+                .not_before
+                .max(now)
+                .saturating_add(self.rules.overlap);
+            previous.not_after = previous.not_after.min(overlap_ends);
+        }
+        let place = |index| Place {
+            peer: record.peer,
+            index,
+        };
+        let halves = halves.into_iter().flatten().map(|id| (id, place(None)));
+        self.places.extend(halves);
+        self.places.insert(id, place(Some(keys.len())));
+        keys.push(KeyEntry {
+            id,
+            key: record.key.clone(),
+            not_before: record.not_before,
+            not_after: record.not_after,
+            revoked: None,
+        });
+        Ok(id)
+    }
+
+    fn check_window(&self, signed: &SignedRecord, now: Time) -> Result<(), RegistryError> {
         let record = &signed.record;
         let found = record.not_after.saturating_since(record.not_before);
         let max = self.rules.window_max(record.key.suite());
         if found.is_zero() || found > max {
             return Err(RegistryError::Window { found, max });
         }
-        checker.verifier().check_key(&record.key)?;
-        let ids = names(&record.key);
-        if let Some(id) = ids.iter().find(|id| self.owners.contains_key(id)) {
-            return Err(RegistryError::Duplicate(*id));
+        let overlap = self.rules.overlap;
+        if record.not_before.saturating_add(overlap) < now || record.not_after <= now {
+            return Err(RegistryError::BackDated {
+                not_before: record.not_before,
+                not_after: record.not_after,
+                now,
+                overlap,
+            });
         }
-        let preimage = record.preimage();
-        match (&record.previous, &signed.by_previous) {
-            (None, None) => {
-                if self.peers.contains_key(&record.peer) || record.peer != PeerId::of(&record.key) {
-                    return Err(RegistryError::NotFirst);
-                }
-                if self.peers.len() == PEERS_MAX {
-                    return Err(RegistryError::TooManyPeers);
-                }
-            }
-            (Some(previous), Some(signature)) => {
-                let newest = self.successor_of(&record.peer, *previous, record.not_before)?;
-                checker.check(&newest.key, &preimage, signature)?;
-            }
-            (None, Some(_)) | (Some(_), None) => return Err(VerifyError.into()),
-        }
-        checker.check(&record.key, &preimage, &signed.by_new)?;
-        // From here on the record is taken.
-        let id = record.key.key_id();
-        self.owners
-            .extend(ids.into_iter().map(|id| (id, record.peer)));
-        let keys = self.peers.entry(record.peer).or_default();
-        if let Some(previous) = keys.last_mut() {
-            let overlap_ends = record.not_before.saturating_add(self.rules.overlap);
-            previous.not_after = previous.not_after.min(overlap_ends);
-        }
-        keys.push(KeyEntry {
-            key: record.key.clone(),
-            not_before: record.not_before,
-            not_after: record.not_after,
-            revoked_at: None,
-        });
-        Ok(id)
+        Ok(())
     }
 
-    /// The newest key of the peer, if it is `previous` and a key that begins at `start` may follow.
-    fn successor_of(
+    /// Whether the first record of a peer may come.
+    fn check_first(
         &self,
-        peer: &PeerId,
+        signed: &SignedRecord,
+        admission: Admission<'_>,
+    ) -> Result<(), RegistryError> {
+        let record = &signed.record;
+        if self.peers.contains_key(&record.peer) {
+            return Err(RegistryError::NotFirst);
+        }
+        if !admission.contains(&record.peer) {
+            return Err(RegistryError::NotAdmitted(record.peer));
+        }
+        if self.peers.len() == PEERS_MAX {
+            return Err(RegistryError::TooManyPeers);
+        }
+        if record.peer != PeerId::of(&record.key) {
+            return Err(RegistryError::NotFirst);
+        }
+        Ok(())
+    }
+
+    /// The newest key of the peer, if it is `previous` and may introduce this record now.
+    fn check_successor(
+        &self,
+        signed: &SignedRecord,
         previous: KeyId,
-        start: Time,
+        now: Time,
     ) -> Result<&KeyEntry, RegistryError> {
-        let keys = self.peers.get(peer).ok_or(RegistryError::UnknownPeer)?;
+        let start = signed.record.not_before;
+        let keys = self.keys(&signed.record.peer);
         let newest = keys.last().ok_or(RegistryError::UnknownPeer)?;
-        let id = newest.key.key_id();
-        if id != previous {
-            return Err(RegistryError::NotNewest { newest: id });
+        let key = newest.id;
+        if key != previous {
+            return Err(RegistryError::NotNewest { newest: key });
         }
-        if newest.revoked_at.is_some() {
-            return Err(RegistryError::PreviousRevoked(id));
+        if newest.revoked.is_some() {
+            return Err(RegistryError::PreviousRevoked(key));
         }
+        let may_sign = newest.may_sign(now);
+        may_sign.map_err(|reason| RegistryError::NotNow { key, reason })?;
         if start <= newest.not_before || start >= newest.not_after {
             return Err(RegistryError::Start {
                 after: newest.not_before,
@@ -291,40 +340,80 @@ impl Registry {
         Ok(newest)
     }
 
-    /// Checks a revocation with its signature and takes it. Of several for one key the earliest
-    /// moment counts, in whatever order they come.
+    /// Checks a revocation with its signature and takes it. `now` is the agreed time, in milliseconds.
+    /// One that is not in effect yet gives way to an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegistryError`]. The signature is verified last.
     pub fn revoke<V: Verifier>(
         &mut self,
         signed: &SignedRevocation,
+        now: Time,
         checker: &mut Checker<V>,
     ) -> Result<(), RegistryError> {
-        let revocation = &signed.revocation;
-        let keys = self
-            .peers
-            .get_mut(&revocation.peer)
-            .ok_or(RegistryError::UnknownPeer)?;
-        let place = |id: KeyId| {
-            keys.iter()
-                .position(|entry| entry.key.key_id() == id)
-                .ok_or(RegistryError::UnknownKey(id))
-        };
-        let (revoked, by) = (place(revocation.key)?, place(signed.by)?);
+        let Revocation {
+            peer,
+            key,
+            revoked_at,
+        } = signed.revocation;
+        if !self.peers.contains_key(&peer) {
+            return Err(RegistryError::UnknownPeer);
+        }
+        let place = |id| self.place(&peer, id).ok_or(RegistryError::UnknownKey(id));
+        let (revoked, by) = (place(key)?, place(signed.by)?);
         if by < revoked {
             return Err(RegistryError::MayNotRevoke);
         }
-        let start = keys[revoked].not_before;
-        if revocation.revoked_at < start {
-            return Err(RegistryError::RevokedBeforeStart(start));
+        let keys = self.keys(&peer);
+        let (entry, by_key) = (&keys[revoked], &keys[by]);
+        if revoked_at < entry.not_before {
+            return Err(RegistryError::RevokedBeforeStart(entry.not_before));
         }
-        checker.check(&keys[by].key, &revocation.preimage(), &signed.signature)?;
+        // It never reaches further back, so that nobody takes back what all agreed on.
+        let at = revoked_at.max(self.back(now));
+        match entry.revoked {
+            Some(former) if former.at <= now || former.at <= at => {
+                return Err(RegistryError::AlreadyRevoked(former.at));
+            }
+            Some(_) | None => {}
+        }
+        match by_key.may_sign(now) {
+            Ok(()) => {}
+            // A key that was lost before it begins, or whose last signatures are still taken.
+            Err(Invalid::NotYet) if by == revoked => {}
+            Err(Invalid::Expired) if by == revoked && self.has_grace(entry, now) => {}
+            Err(reason) => {
+                let key = signed.by;
+                return Err(RegistryError::NotNow { key, reason });
+            }
+        }
+        has_length(&by_key.key, &signed.signature)?;
+        checker.check(
+            &by_key.key,
+            &signed.revocation.preimage(),
+            &signed.signature,
+        )?;
         // From here on the revocation is taken.
-        let entry = &mut keys[revoked];
-        let at = entry.revoked_at.unwrap_or(Time::MAX);
-        entry.revoked_at = Some(at.min(revocation.revoked_at));
+        let keys = self.peers.get_mut(&peer).expect("its keys were looked up");
+        keys[revoked].revoked = Some(Revoked { at, agreed: now });
         Ok(())
     }
 
+    /// How far back a record reaches.
+    fn back(&self, now: Time) -> Time {
+        let overlap = u64::try_from(self.rules.overlap.as_millis()).unwrap_or(u64::MAX);
+        Time::from_millis(now.as_millis().saturating_sub(overlap))
+    }
+
+    /// Whether what the key signed still counts without a checkpoint if it is seen now.
+    fn has_grace(&self, entry: &KeyEntry, seen: Time) -> bool {
+        seen <= entry.not_after.saturating_add(self.rules.overlap)
+    }
+
     /// Whether `id` spoke for `peer` at the time `signed`, for a message first seen at `seen`.
+    ///
+    /// An answer that accepts stays for ever, whatever is applied after `seen`.
     pub fn valid_at(
         &self,
         peer: &PeerId,
@@ -332,26 +421,26 @@ impl Registry {
         signed: Time,
         seen: Time,
     ) -> Result<Valid<'_>, Invalid> {
-        let entry = self.entry(peer, id).ok_or(Invalid::Unknown)?;
-        entry.valid_at(signed)?;
+        let index = self.place(peer, id).ok_or(Invalid::Unknown)?;
+        let entry = &self.keys(peer)[index];
+        if signed > seen {
+            return Err(Invalid::Ahead);
+        }
+        let revoked = entry.revoked.filter(|revoked| seen >= revoked.agreed);
+        entry.valid_at(signed, revoked)?;
         Ok(Valid {
             key: &entry.key,
-            needs_checkpoint: match entry.revoked_at {
-                // Revoked keys are in the hands of others: no grace.
-                Some(at) => seen >= at.min(entry.not_after),
-                None => seen > entry.not_after.saturating_add(self.rules.overlap),
-            },
+            // Revoked keys are in the hands of others: no grace.
+            needs_checkpoint: revoked.is_some_and(|revoked| seen >= revoked.at)
+                || !self.has_grace(entry, seen),
         })
     }
 
     /// The newest key that may sign for the peer at the time.
     pub fn signing_key(&self, peer: &PeerId, now: Time) -> Option<&PublicKey> {
-        let is_valid = |entry: &&KeyEntry| entry.valid_at(now).is_ok();
-        self.keys(peer)
-            .iter()
-            .rev()
-            .find(is_valid)
-            .map(|entry| &entry.key)
+        let may_sign = |entry: &&KeyEntry| entry.may_sign(now).is_ok();
+        let mut newest_first = self.keys(peer).iter().rev();
+        newest_first.find(may_sign).map(|entry| &entry.key)
     }
 
     /// Every key that the peer ever had, in the order of their windows.
@@ -361,26 +450,29 @@ impl Registry {
 
     /// The peer that the key, or a hybrid with this half, belongs to.
     pub fn owner(&self, id: KeyId) -> Option<&PeerId> {
-        self.owners.get(&id)
+        self.places.get(&id).map(|place| &place.peer)
     }
 
-    fn entry(&self, peer: &PeerId, id: KeyId) -> Option<&KeyEntry> {
-        // The index spares strangers' ids the walk over the keys.
-        (self.owners.get(&id)? == peer)
-            .then(|| {
-                self.keys(peer)
-                    .iter()
-                    .find(|entry| entry.key.key_id() == id)
-            })
-            .flatten()
+    /// Where the key stands among those of the peer, without a look at any of them.
+    fn place(&self, peer: &PeerId, id: KeyId) -> Option<usize> {
+        let place = self.places.get(&id).filter(|place| place.peer == *peer)?;
+        place.index
     }
 }
 
 /// The id of a key, and those of its halves.
-fn names(key: &PublicKey) -> Vec<KeyId> {
-    let halves = key.halves();
-    let halves = halves.iter().flatten().map(PublicKey::key_id);
-    core::iter::once(key.key_id()).chain(halves).collect()
+fn names(key: &PublicKey) -> (KeyId, Option<[KeyId; 2]>) {
+    let halves = key.halves().map(|halves| halves.map(|half| half.key_id()));
+    (key.key_id(), halves)
+}
+
+/// Refuses what cannot be a signature of the key.
+fn has_length(key: &PublicKey, signature: &Signature) -> Result<(), VerifyError> {
+    if signature.as_slice().len() == key.suite().signature_length() {
+        Ok(())
+    } else {
+        Err(VerifyError)
+    }
 }
 
 #[cfg(test)]

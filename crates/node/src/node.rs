@@ -14,6 +14,7 @@ use crate::journal::{self, DiskFile, JournalError};
 use crate::keys::link_secret::{LinkSecret, LinkSecretError};
 use crate::keys::records::RecordsError;
 use crate::keys::ring::Ring;
+use crate::keys::token::TokenError;
 use crate::links::Links;
 use crate::lock::{DirectoryLock, LockError};
 use crate::meters::Meters;
@@ -27,6 +28,7 @@ use polity_consensus::fbpbft::Chain;
 use polity_crypto::Tier;
 use polity_replica::{Genesis, GenesisError, MessageKind, RestoreError};
 use polity_types::{Height, ReplicaId, Seed};
+use std::any::Any;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,6 +133,9 @@ pub enum NodeError {
     /// A thread cannot be started.
     #[error("the system starts no more threads: {0}")]
     Thread(std::io::Error),
+    /// The token that holds the key of the node failed. Nothing was said in its place.
+    #[error(transparent)]
+    Token(Box<TokenError>),
     /// The driver panicked: it contradicts itself.
     #[error(
         "the node contradicted itself and stopped; its log says where. Start it again, and report it if it stops again"
@@ -415,7 +420,18 @@ impl Running {
         self.transport.shutdown().await;
         match result {
             Ok(Ok(result)) => Ok(result?),
-            Ok(Err(_)) | Err(_) => Err(NodeError::Contradiction),
+            Ok(Err(panic)) => Err(NodeError::of_panic(panic)),
+            Err(_) => Err(NodeError::Contradiction),
+        }
+    }
+}
+
+impl NodeError {
+    /// What a panic of the driver means: a signer whose token fails has no other way to say nothing.
+    fn of_panic(panic: Box<dyn Any + Send>) -> Self {
+        match panic.downcast() {
+            Ok(error) => Self::Token(error),
+            Err(_) => Self::Contradiction,
         }
     }
 }
@@ -454,7 +470,10 @@ async fn recover_beside(
         let result = recover_from_disk(prepared.home());
         (prepared, result)
     });
-    work.await.map_err(|_| NodeError::Contradiction)
+    work.await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => NodeError::of_panic(panic),
+        Err(_) => NodeError::Contradiction,
+    })
 }
 
 /// What recovering needs to know beside the files.
@@ -514,5 +533,21 @@ pub(crate) fn open_store(home: Home<'_>) -> Result<Store, RecoverError> {
             Ok(Store::recreate(&path, chain)?)
         }
         result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_fails_ends_the_node_with_what_to_do() {
+        let error = TokenError::NoToken("polity".to_owned());
+        // What `join` gives after `panic_any`.
+        let error = NodeError::of_panic(Box::new(error));
+        assert!(matches!(error, NodeError::Token(_)), "{error}");
+        assert!(error.to_string().contains("put it in"), "{error}");
+        let other = NodeError::of_panic(Box::new("both values"));
+        assert!(matches!(other, NodeError::Contradiction));
     }
 }

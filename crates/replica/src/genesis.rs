@@ -148,12 +148,14 @@ pub enum GenesisError {
         bytes: usize,
     },
     /// A key may not be registered.
-    #[error("`{field}`: {key}: {reason}")]
+    #[error("`{field}`: the {} key {key}: {reason}", suite.name())]
     Key {
         /// The field.
         field: &'static str,
-        /// The key.
-        key: PublicKey,
+        /// Its short name: in digits, a hybrid key is 4 kB.
+        key: KeyId,
+        /// Its suite.
+        suite: Suite,
         /// What is wrong with it.
         reason: KeyError,
     },
@@ -304,7 +306,8 @@ impl Genesis {
                 .check_key(key)
                 .map_err(|reason| GenesisError::Key {
                     field,
-                    key: key.clone(),
+                    key: key.key_id(),
+                    suite: key.suite(),
                     reason,
                 })?;
         }

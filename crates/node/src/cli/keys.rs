@@ -244,8 +244,8 @@ impl Shown {
             not_before_ms: entry.map(|entry| entry.not_before.as_millis()),
             not_after_ms: entry.map(|entry| entry.not_after.as_millis()),
             revoked_at_ms: entry
-                .and_then(|entry| entry.revoked_at)
-                .map(Time::as_millis),
+                .and_then(|entry| entry.revoked)
+                .map(|revoked| revoked.at.as_millis()),
             public_key: key.to_string(),
             words: words(standing, now),
         }
@@ -502,7 +502,7 @@ fn revoke(options: &Revoke, output: Output) -> Result<(), Failure> {
         .map_err(Failure::usage)?;
     let id = options.key.unwrap_or(key.public_key().key_id());
     let newest = records.history(key.public_key()).last();
-    let is_newest = newest.is_none_or(|newest| newest.key.key_id() == id);
+    let is_newest = newest.is_none_or(|newest| newest.id == id);
     if is_newest && !options.force {
         return Err(Failure::usage(format!(
             "no key follows {id}, and a revoked key cannot introduce one: run `polity keys rotate` first, then `polity keys revoke --key {id}` with the new key; or add --force to end it without a successor"
@@ -511,7 +511,7 @@ fn revoke(options: &Revoke, output: Output) -> Result<(), Failure> {
     if records
         .history(key.public_key())
         .iter()
-        .any(|entry| entry.key.key_id() == id && entry.revoked_at.is_some_and(|at| at <= now))
+        .any(|entry| entry.id == id && entry.revoked.is_some_and(|revoked| revoked.at <= now))
     {
         return Err(Failure::usage(format!("the key {id} is revoked already")));
     }

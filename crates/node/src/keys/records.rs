@@ -9,13 +9,16 @@
 //!
 //! Every signature in it is checked when it is read, so a file that was changed is refused. It is
 //! replaced as a whole, and by one process at a time. A key without a record has no end.
+//!
+//! Nobody agrees on a time here: the file is its owner's own, and each entry counts from the moment that
+//! it bears, which was that of its writing. So it admits every peer whose key the owner had.
 
 use super::place::{create_private, directory_of, replace_private};
 use super::{KeyFileError, SecretKey};
 use crate::lock::private;
 use polity_crypto::{
-    Checker, Invalid, KeyEntry, KeyId, PeerId, PublicKey, PublicVerifier, Registry, RegistryError,
-    Revocation, RotationRules, SignedRecord, SignedRevocation, Suite,
+    Admission, Checker, Invalid, KeyEntry, KeyId, PeerId, PublicKey, PublicVerifier, Registry,
+    RegistryError, Revocation, RotationRules, SignedRecord, SignedRevocation, Suite,
 };
 use polity_types::{Time, wire};
 use std::fs::{File, OpenOptions};
@@ -146,9 +149,9 @@ impl Standing {
 
 /// What an entry says at the time.
 pub fn standing_of(entry: &KeyEntry, now: Time) -> Standing {
-    match entry.valid_at(now) {
+    match entry.may_sign(now) {
         Ok(()) => {
-            let revoked = entry.revoked_at.unwrap_or(Time::MAX);
+            let revoked = entry.revoked.map_or(Time::MAX, |revoked| revoked.at);
             let ends = entry.not_after.min(revoked);
             if ends.saturating_since(now) <= SOON {
                 Standing::EndsSoon { ends }
@@ -160,9 +163,10 @@ pub fn standing_of(entry: &KeyEntry, now: Time) -> Standing {
             begins: entry.not_before,
         },
         Err(Invalid::Revoked) => Standing::Revoked {
-            since: entry.revoked_at.unwrap_or(entry.not_after),
+            since: entry.revoked.map_or(entry.not_after, |revoked| revoked.at),
         },
-        Err(Invalid::Expired | Invalid::Unknown) => Standing::Expired {
+        // The others are answers about peers and messages, which an entry does not give.
+        Err(Invalid::Expired | Invalid::Unknown | Invalid::Ahead) => Standing::Expired {
             since: entry.not_after,
         },
     }
@@ -372,9 +376,15 @@ impl Records {
     fn take(&mut self, entry: Entry) -> Result<(), RegistryError> {
         match &entry {
             Entry::Record(signed) => {
-                self.registry.register(signed, &mut self.checker)?;
+                let now = signed.record.not_before;
+                let admission = Admission::Anybody;
+                self.registry
+                    .register(signed, now, admission, &mut self.checker)?;
             }
-            Entry::Revocation(signed) => self.registry.revoke(signed, &mut self.checker)?,
+            Entry::Revocation(signed) => {
+                let now = signed.revocation.revoked_at;
+                self.registry.revoke(signed, now, &mut self.checker)?;
+            }
         }
         self.entries.push(entry);
         Ok(())

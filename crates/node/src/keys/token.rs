@@ -78,8 +78,8 @@ pub enum TokenError {
 ///
 /// # Panics
 ///
-/// [`Signer::sign`] panics if the token fails: nothing can be said in its place, and a node whose driver
-/// panics stops with everything unsaid.
+/// [`Signer::sign`] panics with a [`TokenError`] if the token fails: nothing can be said in its place. A node
+/// whose driver panics stops with everything unsaid, and ends with that error.
 #[derive(Clone)]
 pub struct TokenSigner {
     shared: Arc<Shared>,
@@ -220,8 +220,8 @@ impl Signer for TokenSigner {
         match self.try_sign(preimage) {
             Ok(signature) => signature,
             Err(error) => {
-                tracing::error!("{error}");
-                panic!("{error}");
+                tracing::error!(%error, "nothing is said; the node stops");
+                std::panic::panic_any(error);
             }
         }
     }

@@ -83,8 +83,21 @@ fn below(field: &'static str) -> GenesisError {
     GenesisError::Tier { field }
 }
 
-fn bad_key(field: &'static str, key: PublicKey, reason: KeyError) -> GenesisError {
-    GenesisError::Key { field, key, reason }
+fn bad_key(field: &'static str, key: &PublicKey, reason: KeyError) -> GenesisError {
+    GenesisError::Key {
+        field,
+        key: key.key_id(),
+        suite: key.suite(),
+        reason,
+    }
+}
+
+#[test]
+fn a_bad_key_is_named_and_not_printed() {
+    let key = PublicKey::new(Suite::Hybrid, &[7; Suite::Hybrid.public_key_length()]).unwrap();
+    let text = bad_key("members.key", &key, KeyError::Weak).to_string();
+    assert!(text.contains(&key.key_id().to_string()), "{text}");
+    assert!(text.contains("hybrid") && text.len() < 200, "{text}");
 }
 
 fn below_floor(
@@ -227,19 +240,19 @@ fn a_genesis_that_makes_no_sense_is_refused(
 )]
 #[case::weak_member(
     |g: &mut Genesis| g.members[1].key = weak(),
-    bad_key("members.key", weak(), KeyError::Weak)
+    bad_key("members.key", &weak(), KeyError::Weak)
 )]
 #[case::weak_owner(
     |g: &mut Genesis| g.ledger.accounts[0].owner = weak(),
-    bad_key("ledger.accounts.owner", weak(), KeyError::Weak)
+    bad_key("ledger.accounts.owner", &weak(), KeyError::Weak)
 )]
 #[case::weak_platform(
     |g: &mut Genesis| g.ledger.platforms[0].key = weak(),
-    bad_key("ledger.platforms.key", weak(), KeyError::Weak)
+    bad_key("ledger.platforms.key", &weak(), KeyError::Weak)
 )]
 #[case::weak_authority(
     |g: &mut Genesis| g.ledger.authority.keys[0] = weak(),
-    bad_key("ledger.authority.keys", weak(), KeyError::Weak)
+    bad_key("ledger.authority.keys", &weak(), KeyError::Weak)
 )]
 #[case::stub_member(
     |g: &mut Genesis| g.members[1].key = key("x"),

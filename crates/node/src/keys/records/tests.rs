@@ -86,7 +86,7 @@ fn cr_10_only_the_newest_key_introduces_another_and_only_while_it_is_valid() {
     let late = records.rotate(&keys[0], &keys[1], after(31));
     assert!(matches!(
         late,
-        Err(RecordsError::Refused(RegistryError::Start { .. }))
+        Err(RecordsError::Refused(RegistryError::NotNow { .. }))
     ));
     let mut records = Records::beside(&file).unwrap();
     records.rotate(&keys[0], &keys[1], after(30)).unwrap();

@@ -164,7 +164,8 @@ fn with_softhsm(directory: &Path) {
     assert!(error.to_string().contains("fails"), "{error}");
     assert!(!error.to_string().contains(PIN), "{error}");
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| signer.sign(&preimage)));
-    assert!(result.is_err());
+    let panic = result.unwrap_err();
+    assert!(panic.downcast_ref::<TokenError>().is_some());
     let wrong = directory.join("pin");
     replace_private(&wrong, b"wrong-pin\n").unwrap();
     let error = TokenSigner::open(&token).unwrap_err();
