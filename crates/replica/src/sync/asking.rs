@@ -1,11 +1,12 @@
 //! Ends of epochs and offers: finding a snapshot that is worth to be fetched.
 
 use super::error::SyncError;
+use super::judging::rest;
 use super::loading::Partial;
 use super::message::{Offer, SyncRecord, SyncRequest, Target};
-use super::syncer::{Here, Phase, SyncEffect, Syncer, far_ahead, rest};
+use super::syncer::{Here, Phase, SyncEffect, Syncer, far_ahead};
 use super::walk::Walk;
-use super::{ANSWER_WITHIN, ENDS_MAX, OFFERS_WITHIN};
+use super::{ANSWER_WITHIN, ENDS_MAX, OFFERS_WITHIN, UNBACKED_CHUNKS_MAX};
 use crate::restore::SnapshotMeta;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -135,12 +136,13 @@ impl Syncer {
         let is_over = now >= asking.until;
         match self.choose(here, is_over, checker) {
             Some(target) => self.start(now, target, out),
-            None if is_over => self.give_up_asking(now, here, checker),
+            None if is_over => self.give_up_asking(now, here),
             None => {}
         }
     }
 
-    /// The offer to take: one of weight above F at once, and the heaviest when time is up.
+    /// The offer to take: one of weight above F at once, and the heaviest when time is up, if it is not
+    /// too large for the word of so few.
     fn choose<V: Verifier>(
         &mut self,
         here: Here<'_>,
@@ -152,6 +154,9 @@ impl Syncer {
         };
         let mut groups: BTreeMap<(Height, Sha256Digest, u32), Target> = BTreeMap::new();
         for (peer, offer) in &asking.offers {
+            if !self.may_vouch(*peer) {
+                continue;
+            }
             let Some(meta) = usable(&mut self.walk, here, offer, checker) else {
                 continue;
             };
@@ -168,7 +173,7 @@ impl Syncer {
         let is_backed = |target: &Target| walk.has_honest(target.vouched.iter().copied());
         let candidates = groups.into_values();
         candidates
-            .filter(|target| is_backed(target) || is_over)
+            .filter(|target| is_backed(target) || is_over && target.chunks <= UNBACKED_CHUNKS_MAX)
             .max_by_key(|target| {
                 let is_backed = is_backed(target);
                 let weight = if is_backed {
@@ -190,21 +195,21 @@ impl Syncer {
             self.retry.fail(now);
             return self.phase = Phase::Idle;
         };
+        if !self.walk.has_honest(target.vouched.iter().copied()) {
+            self.charge(target.vouched.iter().copied());
+        }
         out.push(SyncEffect::Persist(SyncRecord::Started(Box::new(target))));
         self.partial = Some(partial);
         self.begin(now);
     }
 
-    /// Nobody had what its STATUS made hope for.
-    fn give_up_asking<V: Verifier>(&mut self, now: Time, here: Here<'_>, checker: &mut Checker<V>) {
+    /// Nobody had what its STATUS made hope for, or nobody's word was good enough.
+    fn give_up_asking(&mut self, now: Time, here: Here<'_>) {
         let Phase::Asking(asking) = core::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
         for peer in asking.asked.keys() {
-            let offer = asking.offers.get(peer);
-            if offer.is_none_or(|offer| usable(&mut self.walk, here, offer, checker).is_none()) {
-                rest(&mut self.rests, *peer, now);
-            }
+            rest(&mut self.rests, *peer, now);
         }
         // What up to F members say costs them alone: one that boasts must not keep the others from
         // being asked when they are ahead.

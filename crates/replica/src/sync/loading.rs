@@ -17,6 +17,8 @@ pub(crate) struct Partial {
     restore: Restore,
     /// The chunk that comes next.
     next: u32,
+    /// Stalls in a row in which somebody said that it does not have this snapshot.
+    pub(super) denials: u32,
 }
 
 impl Partial {
@@ -32,6 +34,7 @@ impl Partial {
             target,
             restore,
             next: 0,
+            denials: 0,
         })
     }
 

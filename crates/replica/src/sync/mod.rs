@@ -34,7 +34,8 @@
 //! 2. Everything has a size: pages, offers, chunks, peers; see the constants of this module. A liar
 //!    costs a few small messages, and is asked ever more seldom.
 //! 3. Blocks are fetched all the while, except while members of weight above F vouch for the snapshot
-//!    that comes and answer in time: one of them is honest and has it. Any other one has a bounded time.
+//!    that comes and answer in time: one of them is honest and has it. Any other one has a bounded time
+//!    and size, and whoever vouches for too many that come to nothing vouches no more.
 //! 4. What is verified is persisted as it comes. A replica that stops goes on with the next chunk. A
 //!    snapshot that was given up leaves records that change nothing: the next start or the blocks
 //!    supersede them.
@@ -56,6 +57,7 @@
 
 mod asking;
 mod error;
+mod judging;
 mod loading;
 mod message;
 mod shelf;
@@ -88,6 +90,17 @@ pub const RECENT_MAX: usize = 4;
 /// Chunks of a snapshot, at most.
 pub const CHUNKS_MAX: u32 = 1 << 20;
 
+/// Chunks of a snapshot for which members of no more than F vouch, at most: 256 MiB in the journal that
+/// may be for nothing.
+pub const UNBACKED_CHUNKS_MAX: u32 = 1_024;
+
+/// Snapshots that may come to nothing of each member that vouched. Then its offers count no more, until a
+/// snapshot is installed, or blocks have led to the height of one for which more than F vouched.
+///
+/// So up to F members that collude begin at most `F * UNFINISHED_MAX` snapshots of their own, of
+/// [`UNBACKED_CHUNKS_MAX`] chunks each.
+pub const UNFINISHED_MAX: u32 = 4;
+
 /// Chunks that are asked for at a time, one of each peer. As many may wait for one in front of them.
 pub const IN_FLIGHT_MAX: usize = 8;
 
@@ -102,6 +115,9 @@ const OFFERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A snapshot of which no chunk comes for this long is given up for a while.
 const STALL_AFTER: Duration = Duration::from_secs(10);
+
+/// A snapshot is given up after so many stalls in a row in which somebody said not to have it.
+const DENIALS_MAX: u32 = 4;
 
 /// A snapshot that nobody honest need have is fetched for this long; blocks come meanwhile.
 const UNBACKED_WITHIN: Duration = Duration::from_secs(120);

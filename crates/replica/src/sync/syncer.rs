@@ -1,11 +1,14 @@
 //! When to ask whom for what.
 
 use super::asking::Asking;
-use super::error::{Blame, SyncError};
+use super::error::SyncError;
+use super::judging::rest;
 use super::loading::{Loading, Partial};
 use super::message::{SyncAnswer, SyncRecord, SyncRequest, Target};
 use super::walk::Walk;
-use super::{ANSWER_WITHIN, BACKOFF_MAX, BACKOFF_MIN, PEERS_MAX, SERVE_BURST, SERVE_EVERY};
+use super::{
+    ANSWER_WITHIN, BACKOFF_MAX, BACKOFF_MIN, DENIALS_MAX, PEERS_MAX, SERVE_BURST, SERVE_EVERY,
+};
 use crate::genesis::Genesis;
 use crate::restore::SnapshotMeta;
 use alloc::boxed::Box;
@@ -45,12 +48,12 @@ pub(crate) enum SyncEffect {
 /// A peer, or the whole attempt, is left alone for a while; longer each time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
-    until: Time,
-    failures: u32,
+    pub(super) until: Time,
+    pub(super) failures: u32,
 }
 
 impl Rest {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         until: Time::ZERO,
         failures: 0,
     };
@@ -99,6 +102,8 @@ pub(crate) struct Syncer {
     pub(super) retry: Rest,
     /// Peers that lied, for the life of this process, at most [`PEERS_MAX`].
     pub(super) excluded: BTreeSet<ReplicaId>,
+    /// Snapshots that came to nothing, by those who vouched for them, at most [`PEERS_MAX`].
+    pub(super) unfinished: BTreeMap<ReplicaId, u32>,
     /// Until when each peer's requests are paid for.
     pub(super) served: BTreeMap<ReplicaId, Time>,
     /// Requests so far; they go round.
@@ -122,6 +127,7 @@ impl Syncer {
             rests: BTreeMap::new(),
             retry: Rest::NONE,
             excluded: BTreeSet::new(),
+            unfinished: BTreeMap::new(),
             served: BTreeMap::new(),
             turn: 0,
             wake_at: None,
@@ -156,7 +162,12 @@ impl Syncer {
             Phase::Asking(asking) => asking.offers.len(),
             Phase::Idle | Phase::Loading(_) => 0,
         };
-        let known = [self.rests.len(), self.excluded.len(), self.served.len()];
+        let known = [
+            self.rests.len(),
+            self.excluded.len(),
+            self.unfinished.len(),
+            self.served.len(),
+        ];
         SyncHoldings {
             chunks,
             chunk_bytes,
@@ -252,7 +263,7 @@ impl Syncer {
         self.walk.follow(here.chain, here.height);
         if (self.partial.as_ref()).is_some_and(|partial| partial.height() <= here.height) {
             // Blocks were faster.
-            self.partial = None;
+            self.overtaken();
             self.leave(out);
         }
         if matches!(self.phase, Phase::Idle) && far_ahead(here).next().is_none() {
@@ -283,7 +294,7 @@ impl Syncer {
     }
 
     /// Ends a fetch, whatever came of it. What is here stays for the next one.
-    fn leave(&mut self, out: &mut Vec<SyncEffect>) {
+    pub(super) fn leave(&mut self, out: &mut Vec<SyncEffect>) {
         if matches!(&self.phase, Phase::Loading(loading) if loading.is_pausing) {
             out.push(SyncEffect::PauseFetching(false));
         }
@@ -359,30 +370,47 @@ impl Syncer {
                 out.push(SyncEffect::Send { to: *peer, request });
             }
         }
-        let gone = loading.gone();
-        let is_useful = |id: ReplicaId| !self.excluded.contains(&id) && !gone.contains(&id);
         let is_stalled = loading.is_stalled(now);
-        // Hopeless: it was there, and somebody honest has it no more, so that soon nobody does; or nobody
-        // is left to ask; or nobody honest need have it, and it comes slowly or not at all. Silence
-        // alone is no reason to give up what members of weight above F vouch for: after an outage they
-        // go on. Nor is it one that those do not have a snapshot who never offered it.
-        let was_backed = self.walk.has_honest(partial.target.vouched.iter().copied());
-        let is_hopeless = was_backed && self.walk.has_honest(gone.iter().copied())
-            || loading.is_quiet() && !far_ahead(here).any(is_useful)
-            || !loading.is_backed() && (is_stalled || loading.is_overdue(now));
-        if is_hopeless {
-            for peer in &partial.target.vouched {
-                rest(&mut self.rests, *peer, now);
-            }
-            self.partial = None;
-            self.leave(out);
+        if is_stalled {
+            self.count_stall();
+        }
+        if self.is_hopeless(now, here) {
+            self.give_up(now, out);
         } else if is_stalled {
-            if loading.has_gained() {
-                self.retry = Rest::NONE;
-            }
             self.retry.fail(now);
             self.leave(out);
         }
+    }
+
+    /// A while passed without a chunk.
+    fn count_stall(&mut self) {
+        let (Phase::Loading(loading), Some(partial)) = (&self.phase, &mut self.partial) else {
+            return;
+        };
+        if loading.has_gained() {
+            self.retry = Rest::NONE;
+            partial.denials = 0;
+        }
+        if !loading.gone().is_empty() {
+            partial.denials = partial.denials.saturating_add(1);
+        }
+    }
+
+    /// Whether what is fetched will not come: it was there, and somebody honest has it no more, so that
+    /// soon nobody does; or nobody is left to ask; or whoever answers does not have it, again and again;
+    /// or nobody honest need have it, and it comes slowly or not at all. Silence alone is no reason to give
+    /// up what members of weight above F vouch for: after an outage they go on.
+    fn is_hopeless(&self, now: Time, here: Here<'_>) -> bool {
+        let (Phase::Loading(loading), Some(partial)) = (&self.phase, &self.partial) else {
+            return false;
+        };
+        let gone = loading.gone();
+        let is_useful = |id: ReplicaId| !self.excluded.contains(&id) && !gone.contains(&id);
+        let was_backed = self.walk.has_honest(partial.target.vouched.iter().copied());
+        was_backed && self.walk.has_honest(gone.iter().copied())
+            || loading.is_quiet() && !far_ahead(here).any(is_useful)
+            || partial.denials >= DENIALS_MAX
+            || !loading.is_backed() && (loading.is_stalled(now) || loading.is_overdue(now))
     }
 
     /// Who vouched and does not have it, or lied, vouches no more. Blocks are not fetched only while
@@ -418,57 +446,13 @@ impl Syncer {
             Ok((ledger, target)) => {
                 self.retry = Rest::NONE;
                 self.rests.clear();
+                self.unfinished.clear();
                 out.push(SyncEffect::Persist(SyncRecord::Installed { height }));
                 out.push(SyncEffect::Install(Box::new(ledger), target.meta));
             }
             Err(_) => self.exclude_all(now, &vouched),
         }
     }
-
-    // ---- liars
-
-    fn judge(&mut self, now: Time, from: ReplicaId, error: &SyncError, out: &mut Vec<SyncEffect>) {
-        match error.blame() {
-            Blame::Nobody => {}
-            Blame::Sender => self.exclude(now, from),
-            Blame::Vouchers => {
-                if let Some(partial) = self.partial.take() {
-                    self.exclude_all(now, &partial.target.vouched);
-                }
-                self.leave(out);
-            }
-        }
-    }
-
-    fn exclude_all(&mut self, now: Time, peers: &[ReplicaId]) {
-        for peer in peers {
-            self.exclude(now, *peer);
-        }
-        // The next offer is tried at once; there are no more of them than peers.
-        self.retry = Rest {
-            until: now,
-            failures: 0,
-        };
-    }
-
-    fn exclude(&mut self, now: Time, peer: ReplicaId) {
-        if self.excluded.len() >= PEERS_MAX {
-            self.excluded.pop_first();
-        }
-        self.excluded.insert(peer);
-        if let Phase::Asking(asking) = &mut self.phase {
-            asking.offers.remove(&peer);
-            asking.ask_all(now);
-        }
-    }
-}
-
-/// Leaves a peer alone for a while.
-pub(super) fn rest(rests: &mut BTreeMap<ReplicaId, Rest>, peer: ReplicaId, now: Time) {
-    if rests.len() >= PEERS_MAX && !rests.contains_key(&peer) {
-        rests.pop_first();
-    }
-    rests.entry(peer).or_insert(Rest::NONE).fail(now);
 }
 
 /// Peers that say they have decided so many heights more. Words, not proof.

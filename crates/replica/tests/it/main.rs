@@ -12,4 +12,5 @@ mod proofs;
 mod restore;
 mod story;
 mod sync;
+mod unfinished;
 mod vouchers;

@@ -449,7 +449,7 @@ pub(crate) fn no_chunk(answer: SyncAnswer) -> Vec<SyncAnswer> {
     }
 }
 
-fn gone(answer: SyncAnswer) -> Vec<SyncAnswer> {
+pub(crate) fn gone(answer: SyncAnswer) -> Vec<SyncAnswer> {
     vec![match answer {
         SyncAnswer::Chunk {
             height,

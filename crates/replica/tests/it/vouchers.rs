@@ -246,14 +246,14 @@ fn fb_19_the_end_of_a_rest_is_a_deadline() {
 }
 
 /// The members that offered what the sleeper fetches.
-fn vouchers(federation: &Federation) -> Vec<u32> {
+pub(crate) fn vouchers(federation: &Federation) -> Vec<u32> {
     let progress = federation.nodes[SLEEPER].replica.sync_progress();
     let vouched = progress.map(|(target, _)| target.vouched.iter().map(|id| id.get()));
     vouched.into_iter().flatten().collect()
 }
 
 /// A replica slept, and wakes where nobody has blocks any more. Returns the one behind the snapshot, too.
-fn without_blocks() -> (Federation, Committed) {
+pub(crate) fn without_blocks() -> (Federation, Committed) {
     let mut federation = slept_until(5 * EPOCH + 1);
     let first = federation.nodes[0].chain[5 * EPOCH as usize].clone();
     for node in &mut federation.nodes[..SLEEPER] {
@@ -263,7 +263,7 @@ fn without_blocks() -> (Federation, Committed) {
 }
 
 /// These members have no snapshots until they get them back.
-fn take_shelves(federation: &mut Federation, members: &[usize]) -> Vec<(usize, Shelf)> {
+pub(crate) fn take_shelves(federation: &mut Federation, members: &[usize]) -> Vec<(usize, Shelf)> {
     let take = |index: &usize| {
         let shelf = &mut federation.nodes[*index].shelf;
         let taken = shelf.clone();
@@ -273,7 +273,7 @@ fn take_shelves(federation: &mut Federation, members: &[usize]) -> Vec<(usize, S
     members.iter().map(take).collect()
 }
 
-fn give_back(federation: &mut Federation, shelves: Vec<(usize, Shelf)>) {
+pub(crate) fn give_back(federation: &mut Federation, shelves: Vec<(usize, Shelf)>) {
     for (index, shelf) in shelves {
         federation.nodes[index].shelf = shelf;
     }
@@ -299,7 +299,7 @@ fn step_slowly(federation: &mut Federation, late: &mut Vec<(Time, Envelope)>, mi
     federation.run(1);
 }
 
-fn run_until_loading(federation: &mut Federation) {
+pub(crate) fn run_until_loading(federation: &mut Federation) {
     federation.run_until("a snapshot is fetched", |federation| {
         let replica = &federation.nodes[SLEEPER].replica;
         replica.sync_progress().is_some()

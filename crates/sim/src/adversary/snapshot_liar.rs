@@ -20,11 +20,23 @@ impl SnapshotLiar {
     /// Kinds of lies.
     pub const LIES: u64 = 12;
 
+    /// What [`accomplice`](Self::accomplice) does, which is none of them: it takes several.
+    const COLLUDING: u64 = Self::LIES;
+
     /// Tells lies of this kind.
     pub fn new(lie: u64) -> Self {
         Self {
             lie: lie % Self::LIES,
             invented: Vec::new(),
+        }
+    }
+
+    /// Offers this state wherever others offer the true one. As many as collude vouch for it together,
+    /// with proofs that hold.
+    pub fn accomplice(invented: Vec<Vec<u8>>) -> Self {
+        Self {
+            lie: Self::COLLUDING,
+            invented,
         }
     }
 
@@ -41,21 +53,23 @@ impl SnapshotLiar {
             }
             // Another state, or none, with proofs that hold.
             (
-                1 | 2,
+                1 | 2 | Self::COLLUDING,
                 SyncAnswer::Epochs {
                     offer: Some(offer), ..
                 },
             ) => {
-                self.invented = if self.lie == 1 {
-                    scene.replica.ledger().snapshot().collect()
-                } else {
-                    vec![vec![7; 90]; 3]
-                };
+                match self.lie {
+                    1 => self.invented = scene.replica.ledger().snapshot().collect(),
+                    2 => self.invented = vec![vec![7; 90]; 3],
+                    _ => {}
+                }
                 let log = ChunkLog::new(self.invented.iter().map(Vec::as_slice));
                 **offer = log.offer(offer.first.clone(), offer.ledger_root);
             }
             // It has spoken already, see `hears`; or nothing, once it was asked for chunks.
-            (1 | 2, SyncAnswer::Gone { .. }) | (3, SyncAnswer::Chunk { .. }) => return None,
+            (1 | 2 | Self::COLLUDING, SyncAnswer::Gone { .. }) | (3, SyncAnswer::Chunk { .. }) => {
+                return None;
+            }
             // A committee that nobody named.
             (4, SyncAnswer::Epochs { ends, .. }) => {
                 for end in ends {

@@ -104,7 +104,7 @@ const ALL: &[ScenarioInfo] = &[
     },
     ScenarioInfo {
         name: "snapshot-liar",
-        summary: "a member lies about snapshots in each of 10 ways to one that is far behind",
+        summary: "a member lies about snapshots in each of 12 ways to one that is far behind, then two vouch for one lie",
         play: snapshots::snapshot_liar,
     },
     ScenarioInfo {

@@ -1,6 +1,6 @@
 //! Far behind: catching up by a certified snapshot (FB-14, FB-19).
 
-use super::{Play, broken, millis, seconds};
+use super::{Play, broken, inconclusive, millis, seconds};
 use crate::adversary::SnapshotLiar;
 use crate::federation::Federation;
 use crate::keys::Scheme;
@@ -8,6 +8,7 @@ use crate::network::{Fate, Kind, Link};
 use crate::node::{CrashPoint, SimReplica};
 use crate::outcome::Failure;
 use crate::world::{Options, World};
+use polity_ledger::Ledger;
 use polity_replica::sync::SyncRecord;
 use polity_replica::{Config, Record};
 use polity_types::ReplicaId;
@@ -143,8 +144,14 @@ pub(super) fn sleeper_crash(play: &mut Play) -> Result<(), Failure> {
     })
 }
 
-/// FB-19: a liar serves snapshots in each of its ways, and boasts so that it is asked first.
+/// FB-19: one member lies about snapshots, and then more than may.
 pub(super) fn snapshot_liar(play: &mut Play) -> Result<(), Failure> {
+    one_liar(play)?;
+    vouched_lie(play)
+}
+
+/// A liar serves snapshots in each of its ways, and boasts so that it is asked first.
+fn one_liar(play: &mut Play) -> Result<(), Failure> {
     let federation = federation(play, 4);
     let everybody: Vec<ReplicaId> = federation.ids().collect();
     let sleeper = play.pick("sleeper", &everybody);
@@ -160,6 +167,45 @@ pub(super) fn snapshot_liar(play: &mut Play) -> Result<(), Failure> {
         let honest: Vec<ReplicaId> = excluded.filter(|id| *id != liar).collect();
         if !honest.is_empty() {
             return broken(format!("honest members are asked no more: {honest:?}"));
+        }
+        world.settle(3)
+    })
+}
+
+/// LG-13, FB-19: two of four vouch for one false state, which is more than F, and keep every other rule. So
+/// the sleeper fetches it, and refuses it: a quorum certified another root, whoever vouches.
+fn vouched_lie(play: &mut Play) -> Result<(), Failure> {
+    let federation = federation(play, 4);
+    let everybody: Vec<ReplicaId> = federation.ids().collect();
+    let sleeper = play.pick("fooled", &everybody);
+    let mut liars = federation.others(&[sleeper]);
+    let truthful = play.pick("truthful", &liars);
+    liars.retain(|id| *id != truthful);
+    // A state that was true once.
+    let genesis = &federation.genesis.ledger;
+    let invented = Ledger::new(genesis, federation.chain.id(), play.seed.fork("index"));
+    let invented = invented.expect("the genesis of a federation is one");
+    let invented: Vec<Vec<u8>> = invented.snapshot().collect();
+    let options = liars.iter().fold(options(), |options, id| {
+        options.with(*id, SnapshotLiar::accomplice(invented.clone()))
+    });
+    play.world(&federation, options, |world| {
+        sleep(world, sleeper, 4)?;
+        // The others rest: one member alone keeps a snapshot for too short a time under load.
+        world.idle();
+        world.run_for(seconds(2))?;
+        wake(world, sleeper)?;
+        catch_up(world, sleeper)?;
+        let replica = world.replica(sleeper);
+        let excluded: Vec<ReplicaId> = replica
+            .into_iter()
+            .flat_map(SimReplica::sync_excluded)
+            .collect();
+        if excluded.contains(&truthful) {
+            return broken(format!("{truthful} told the truth and is asked no more"));
+        }
+        if excluded != liars {
+            return inconclusive(format!("{excluded:?} were found out, {liars:?} lied"));
         }
         world.settle(3)
     })
