@@ -156,9 +156,8 @@ impl Delta {
             if result.deletions.remove(key) {
                 conflicts.insert(key.clone(), Conflict::DeleteThenInsert);
                 result.insertions.insert(key.clone(), value.clone());
-            } else if let Some((_, updated)) = result.updates.get_mut(key) {
-                updated.clone_from(value);
-            } else {
+            } else if !result.updates.contains_key(key) {
+                // A key that was updated exists, so E4 passes over its insertion.
                 result.insertions.insert(key.clone(), value.clone());
             }
         }
@@ -254,7 +253,16 @@ impl Delta {
 fn compose_subtrees(first: &[Bound], later: &[Bound]) -> Vec<Bound> {
     let mut result: Vec<Bound> = Vec::new();
     let mut places: BTreeMap<&[i64], usize> = BTreeMap::new();
-    for bound in first.iter().chain(later) {
+    for bound in first {
+        // Of two records of one path in the first delta E4 keeps the last.
+        if let Some(&place) = places.get(bound.path.as_slice()) {
+            result[place] = bound.clone();
+        } else {
+            places.insert(&bound.path, result.len());
+            result.push(bound.clone());
+        }
+    }
+    for bound in later {
         if let Some(&place) = places.get(bound.path.as_slice()) {
             let known = &mut result[place];
             known.new_hash.clone_from(&bound.new_hash);

@@ -67,10 +67,10 @@ impl Witnesses {
 }
 
 /// The 128 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Over the aggregate.
-    pub signature: [u8; 64],
+    /// Over the aggregate. 64 bytes on the wire; E4's objects can hold others.
+    pub signature: Vec<u8>,
     /// Digest of the witnesses.
     pub aggregate: [u8; 32],
     /// Version, flags, seconds and padding: not covered.
@@ -132,12 +132,21 @@ pub fn metadata(version: u16, flags: u16, seconds: u64) -> [u8; 32] {
 
 impl Header {
     /// The bytes on the wire.
-    pub fn to_wire(&self) -> [u8; WIRE] {
+    ///
+    /// # Errors
+    ///
+    /// If the signature is not 64 bytes (P14).
+    pub fn to_wire(&self) -> Result<[u8; WIRE], Refusal> {
+        let signature: &[u8; 64] = self
+            .signature
+            .as_slice()
+            .try_into()
+            .map_err(|_| Refusal::SignatureLength)?;
         let mut bytes = [0; WIRE];
-        bytes[..64].copy_from_slice(&self.signature);
+        bytes[..64].copy_from_slice(signature);
         bytes[64..96].copy_from_slice(&self.aggregate);
         bytes[96..].copy_from_slice(&self.metadata);
-        bytes
+        Ok(bytes)
     }
 
     /// Reads the first 128 bytes; E4 ignores what follows.
@@ -149,11 +158,11 @@ impl Header {
         if bytes.len() > WIRE && mode == Mode::Strict {
             return Err(Refusal::NotCanonical);
         }
-        let (signature, rest) = bytes.split_first_chunk().ok_or(Refusal::Truncated)?;
+        let (signature, rest) = bytes.split_first_chunk::<64>().ok_or(Refusal::Truncated)?;
         let (aggregate, rest) = rest.split_first_chunk().ok_or(Refusal::Truncated)?;
         let metadata = rest.first_chunk().ok_or(Refusal::Truncated)?;
         Ok(Self {
-            signature: *signature,
+            signature: signature.to_vec(),
             aggregate: *aggregate,
             metadata: *metadata,
         })
@@ -174,11 +183,12 @@ impl Operation {
     ) -> Result<Self, Refusal> {
         let aggregate = witnesses.aggregate();
         let signature = match sign {
-            None => [0; 64],
-            Some(sign) => sign(&aggregate)
-                .try_into()
-                .map_err(|_| Refusal::SignatureLength)?,
+            None => vec![0; 64],
+            Some(sign) => sign(&aggregate),
         };
+        if signature.len() != 64 {
+            return Err(Refusal::SignatureLength);
+        }
         let header = Header {
             signature,
             aggregate,
@@ -227,7 +237,7 @@ impl Operation {
 
     fn is_signed(&self, context: &Context<'_>) -> bool {
         let Some(registry) = context.registry else {
-            return true;
+            return self.header.signature.len() == 64;
         };
         registry.get(&self.witnesses.originator).is_some_and(|key| {
             let Header {

@@ -97,6 +97,7 @@ fn average_of(entries: &[&Entry<f64>], trust_min: f64, sigma: f64) -> Option<Res
     let total = weight(&kept);
     if kept.is_empty() || total <= 0.0 {
         let best = highest_overall(entries)?;
+        let (_, rejected) = split(entries, |entry| core::ptr::eq(entry, best));
         return Some(Resolution {
             value: best.value,
             confidence: best.trust(),

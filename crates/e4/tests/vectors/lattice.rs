@@ -27,7 +27,19 @@ pub(crate) fn check(case: &Case<'_>) {
             let merged = a
                 .merge(&lattice("B", version, peers(&input["b"]), None))
                 .unwrap();
-            case.expect(&json!({"peers": enc_peers(merged.peers()),
+            let peers: Vec<Value> = merged
+                .peers()
+                .iter()
+                .map(|(peer, score)| {
+                    json!([
+                        enc(peer),
+                        enc_score(score),
+                        enc(score.to_text()),
+                        score.level()
+                    ])
+                })
+                .collect();
+            case.expect(&json!({"peers": peers,
                 "trust_root_digest": merged.trust_root(),
                 "peer_id_utf8": enc(merged.local())}));
         }
@@ -96,7 +108,7 @@ fn local(root: &str) -> Local<'_> {
 fn enc_peers(peers: &Peers) -> Value {
     peers
         .iter()
-        .map(|(peer, score)| json!([enc(peer), enc_score(score)]))
+        .map(|(peer, score)| json!([enc(peer), enc_score(score), enc(score.to_text())]))
         .collect()
 }
 
@@ -152,7 +164,7 @@ fn observe(case: &Case<'_>, input: &Value, version: Version) {
                 found["result"] = json!("error");
                 found["error"] = json!(match refusal {
                     Refusal::SelfAccusation => "self",
-                    Refusal::EvidenceInvalid => "invalid",
+                    Refusal::EvidenceInvalid => "proof",
                     Refusal::BreakerTripped => "tripped",
                     other => panic!("{other}"),
                 });

@@ -14,7 +14,11 @@ pub(crate) fn check(case: &Case<'_>) {
     let input = case.input();
     match case.op() {
         "tree" => {
-            let (tree, lattice, digests) = build(input);
+            let (tree, lattice, mut digests) = build(input);
+            // Files keep the first digests of a long row.
+            let kept = list(&case.value["out"]["insert_return_digests"]).len();
+            assert!(kept >= digests.len().min(40));
+            digests.truncate(kept);
             let mut found = describe(&tree, lattice.as_ref(), true);
             found["insert_return_digests"] = json!(digests);
             case.expect(&found);

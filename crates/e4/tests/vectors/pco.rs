@@ -57,13 +57,13 @@ fn build(case: &Case<'_>, input: &Value) {
         .map(|signer| |bytes: &[u8]| signer.sign(bytes).to_bytes().to_vec());
     let sign = sign.as_ref().map(|sign| sign as &dyn Fn(&[u8]) -> Vec<u8>);
     let operation = Operation::build(witnesses, metadata, sign).unwrap();
-    let wire = operation.header.to_wire();
+    let wire = operation.header.to_wire().unwrap();
     assert_eq!(
         Header::from_wire(&wire, Mode::Strict).unwrap(),
         operation.header
     );
     let mut found = json!({"aggregate_hash_hex": enc(operation.header.aggregate),
-        "signature_hex": enc(operation.header.signature),
+        "signature_hex": enc(&operation.header.signature),
         "metadata_hex": enc(operation.header.metadata), "wire_hex": enc(wire)});
     if let Some(signer) = &signer {
         found["ed25519_public_hex"] = json!(enc(signer.verifying_key().to_bytes()));
@@ -73,14 +73,14 @@ fn build(case: &Case<'_>, input: &Value) {
 }
 
 fn operation(input: &Value) -> Operation {
-    let wire = [
-        hex(&input["signature_hex"]),
-        hex(&input["aggregate_hash_hex"]),
-        hex(&input["metadata_hex"]),
-    ]
-    .concat();
+    let part = |name: &str| hex(&input[name]);
+    let header = Header {
+        signature: part("signature_hex"),
+        aggregate: part("aggregate_hash_hex").try_into().unwrap(),
+        metadata: part("metadata_hex").try_into().unwrap(),
+    };
     Operation {
-        header: Header::from_wire(&wire, Mode::Strict).unwrap(),
+        header,
         witnesses: witnesses(input),
     }
 }
