@@ -157,8 +157,9 @@ impl Delta {
                 conflicts.insert(key.clone(), Conflict::DeleteThenInsert);
                 result.insertions.insert(key.clone(), value.clone());
             } else if !result.updates.contains_key(key) {
-                // A key that was updated exists, so E4 passes over its insertion.
-                result.insertions.insert(key.clone(), value.clone());
+                // A key that is there already keeps its value.
+                let slot = result.insertions.entry(key.clone());
+                slot.or_insert_with(|| value.clone());
             }
         }
         for (key, update) in &later.updates {

@@ -146,17 +146,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whether a score passes in these dimensions, or in the mean if there is none.
-    pub fn accepts(&self, score: &Score, dimensions: &[String]) -> bool {
+    /// Whether a score passes in these dimensions, or in the mean if there is no list of them. Of an
+    /// empty list none passes, and all do.
+    pub fn accepts(&self, score: &Score, dimensions: Option<&[String]>) -> bool {
         let passes = |name: &String| {
             score.dimension(name) >= self.thresholds.get(name).copied().unwrap_or(LOW)
         };
-        if dimensions.is_empty() {
-            score.overall() >= LOW
-        } else if self.is_strict {
-            dimensions.iter().all(passes)
-        } else {
-            dimensions.iter().any(passes)
+        match dimensions {
+            None => score.overall() >= LOW,
+            Some(dimensions) if self.is_strict => dimensions.iter().all(passes),
+            Some(dimensions) => dimensions.iter().any(passes),
         }
     }
 }
@@ -235,7 +234,7 @@ fn gated<V: Clone>(
 ) -> Option<Resolution<Value>> {
     let refs: Vec<&Entry<V>> = entries.iter().collect();
     let (kept, mut rejected) = split(&refs, |entry| {
-        gate.accepts(&entry.score, core::slice::from_ref(&entry.dimension))
+        gate.accepts(&entry.score, Some(core::slice::from_ref(&entry.dimension)))
     });
     let resolution = if kept.is_empty() {
         single(highest_overall(&refs)?, "trust_gated_fallback")
