@@ -228,7 +228,7 @@ impl Export {
             return Err(ExportError::Id("tree"));
         }
         let computed = tree.compute(Some(&self.scores));
-        Ok((computed.trust_root.clone(), computed.root().to_owned()))
+        Ok((computed.trust_root().to_owned(), computed.root().to_owned()))
     }
 
     /// The tree, as E4 had it.

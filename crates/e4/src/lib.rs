@@ -9,7 +9,7 @@
 //! * [`Mode::Compatible`] does what E4 does, bit for bit, faults included. Much of it is unsafe against
 //!   anybody who lies; use it where all peers belong to one operator, and to migrate.
 //! * [`Mode::Strict`], the default, refuses what was shown to be unsafe, with a [`Refusal`] that says why.
-//!   What it accepts an honest E4 peer accepts too.
+//!   It takes nothing that E4 does not, but for operations whose clock is merely late (P8).
 //!
 //! Ids such as P5 or L10 name faults of E4; the table in the README says what each is.
 //!
@@ -22,8 +22,9 @@
 //! # Invariants
 //!
 //! 1. No input makes a function panic.
-//! 2. A strict function never answers yes where the compatible one answers no.
-//! 3. Collections that peers can fill have a maximum beside them.
+//! 2. Of bytes and objects from outside, strict mode accepts a part of what compatible mode does; late
+//!    clocks are the one exception.
+//! 3. In strict mode, collections that peers can fill have a maximum beside them.
 #![forbid(unsafe_code)]
 // E4's formats are made of floating-point numbers, and exact comparison is what E4 does.
 #![allow(

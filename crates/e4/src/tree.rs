@@ -68,15 +68,23 @@ pub struct Node {
 /// A tree that was computed: levels from the leaves to the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Computed {
-    /// Nodes of each level; none if there is no leaf.
-    pub levels: Vec<Vec<Node>>,
-    /// What is in every node.
-    pub trust_root: String,
+    levels: Vec<Vec<Node>>,
+    trust_root: String,
     branching: usize,
     paths: Vec<Vec<i64>>,
 }
 
 impl Computed {
+    /// Nodes of each level; none if there is no leaf.
+    pub fn levels(&self) -> &[Vec<Node>] {
+        &self.levels
+    }
+
+    /// The digest of everybody's trust that is in every node.
+    pub fn trust_root(&self) -> &str {
+        &self.trust_root
+    }
+
     /// The root, empty if there is no leaf.
     pub fn root(&self) -> &str {
         self.top().map_or("", |node| &node.hash)

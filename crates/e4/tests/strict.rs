@@ -582,7 +582,7 @@ fn m1_to_m6_leaves_and_proofs_with_two_readings_are_refused() {
         tree.insert(leaf(key, data, "o"), None).unwrap();
     }
     let computed = tree.compute(None);
-    let sibling = |index: usize| computed.levels[0][index].hash.clone();
+    let sibling = |index: usize| computed.levels()[0][index].hash.clone();
     let proof = |position, siblings| vec![Step { siblings, position }];
     let pair = vec![sibling(0), sibling(1)];
     let joined = vec![pair.concat()];

@@ -158,11 +158,11 @@ fn steps(value: &Value) -> Vec<Step> {
 fn describe(tree: &Tree, lattice: Option<&Peers>, has_levels: bool) -> Value {
     let computed = tree.compute(lattice);
     let mut found = json!({"root_digest": computed.root(),
-        "compat_root_digest": computed.compat_root(), "trust_root_digest": computed.trust_root,
+        "compat_root_digest": computed.compat_root(), "trust_root_digest": computed.trust_root(),
         "leaf_count": tree.leaves().len()});
     if has_levels {
         let levels: Vec<Vec<[&str; 2]>> = computed
-            .levels
+            .levels()
             .iter()
             .map(|level| {
                 level
