@@ -265,12 +265,11 @@ impl Agent {
             trust,
             timestamp,
         };
-        let winner = match self.entries.get(key) {
-            Some(existing) => self.choose(existing, &entry, lattice)?.clone(),
-            None => {
-                self.check(&entry)?;
-                entry
-            }
+        let winner = if let Some(existing) = self.entries.get(key) {
+            self.choose(existing, &entry, lattice)?.clone()
+        } else {
+            self.check(&entry)?;
+            entry
         };
         self.entries.insert(key.to_owned(), winner);
         Ok(())

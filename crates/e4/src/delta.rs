@@ -224,7 +224,9 @@ impl Delta {
         let mut total = 0_usize;
         for value in values {
             total += value.len();
-            value.iter_mut().for_each(|byte| *byte &= mask);
+            for byte in value {
+                *byte &= mask;
+            }
         }
         // E4 divides the size by itself, and nothing by one.
         let ratio = total as f64 / total.max(1) as f64;

@@ -11,7 +11,7 @@ const SKEW_MAX: f64 = 60.0;
 /// What a peer is accused of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Two statements for one sequence number.
+    /// Two statements with one number.
     Equivocation,
     /// A path that leads to another root than expected.
     MerkleDivergence,

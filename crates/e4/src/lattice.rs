@@ -37,7 +37,7 @@ pub struct Local<'a> {
     /// Seconds since 1970.
     pub seconds: u64,
     /// Signs 32 bytes.
-    pub sign: Option<&'a dyn Fn(&[u8]) -> Vec<u8>>,
+    pub sign: Option<&'a pco::Sign<'a>>,
 }
 
 impl core::fmt::Debug for Local<'_> {

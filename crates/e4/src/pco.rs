@@ -21,6 +21,9 @@ pub const BOUNDS_MAX: usize = 1_024;
 /// Steps by which one strict operation may be ahead of the local clock (P8, C1).
 pub const AHEAD_MAX: u64 = 65_536;
 
+/// Signs bytes with the local key.
+pub type Sign<'a> = dyn Fn(&[u8]) -> Vec<u8> + 'a;
+
 /// A subtree that an operation changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
@@ -179,7 +182,7 @@ impl Operation {
     pub fn build(
         witnesses: Witnesses,
         metadata: [u8; 32],
-        sign: Option<&dyn Fn(&[u8]) -> Vec<u8>>,
+        sign: Option<&Sign<'_>>,
     ) -> Result<Self, Refusal> {
         let aggregate = witnesses.aggregate();
         let signature = match sign {

@@ -108,7 +108,7 @@ pub fn split_attestation(blob: &[u8]) -> Option<(&[u8], &[u8])> {
     blob.split_at_checked(blob.len().checked_sub(SIGNATURE)?)
 }
 
-/// Whether two attestations of one signer give different contents for one sequence number.
+/// Whether two attestations of one signer give different contents for one number.
 pub fn is_equivocation(proof: &[u8]) -> bool {
     let Ok((a, b)) = parse_pair(proof) else {
         return false;

@@ -3,6 +3,9 @@
 //! Each row runs both modes on one input. Compatible mode has to answer as E4 does, or the row would
 //! show nothing.
 
+// Amounts are sums of powers of two.
+#![allow(clippy::float_cmp)]
+
 use ed25519_dalek::{Signer, SigningKey};
 use polity_e4::adaptive::{self, Controller};
 use polity_e4::bridges::{Agent, Chunk, Gossip, Streams, WAITING_MAX};

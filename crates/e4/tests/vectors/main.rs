@@ -3,6 +3,14 @@
 //! Compatible mode has to give E4's answers, the odd ones too. An operation that nobody here knows is
 //! a failure, and so is a family that is there without a case.
 
+// The files hold floating-point numbers, and comparing their bits is the point.
+#![allow(
+    clippy::float_arithmetic,
+    clippy::float_cmp,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)]
+
 mod bridges;
 mod clock;
 mod delta;
