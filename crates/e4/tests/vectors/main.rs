@@ -54,16 +54,15 @@ fn run(file: &File, name: &str, check: fn(&Case<'_>)) -> usize {
     cases.len()
 }
 
+/// Whether a file of lattices was made by a version that behaves as this one.
 fn has_version(file: &File, version: &str) -> bool {
-    let versions = file.cases("versions");
-    assert!(
-        versions.len() == 1
-            && versions
-                .iter()
-                .all(|v| v.as_str().is_some_and(|v| matches!(v, "0.9.7" | "0.11.0"))),
-        "a lattice of versions that nobody checks: {versions:?}"
-    );
-    versions.iter().any(|one| one == version)
+    let behaviour = |version: &str| match version {
+        "0.9.5" | "0.9.7" => "0.9.7",
+        "0.10.0" | "0.11.0" => "0.11.0",
+        other => panic!("a lattice of a version that nobody checks: {other}"),
+    };
+    let mut versions = file.cases("versions").iter();
+    versions.any(|one| behaviour(fields::text(one)) == version)
 }
 
 type Check = fn(&File) -> usize;
