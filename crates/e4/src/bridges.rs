@@ -12,6 +12,9 @@ pub const WAITING_MAX: usize = 1_024;
 /// Keys of an agent's state in strict mode.
 pub const KEYS_MAX: usize = 65_536;
 
+/// Adaptive verification of a delta.
+pub type Verify<'a> = dyn FnMut(&Delta) -> Result<Outcome, Refusal> + 'a;
+
 /// What goes to other peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payload {
@@ -64,6 +67,46 @@ impl Gossip {
         };
         self.outbound.push_back(payload.clone());
         Ok(payload)
+    }
+
+    /// Takes a payload: which deltas of data and of trust were accepted. `verify` is the adaptive
+    /// verification, without which data pass; `receive` is the lattice. The sender is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Those of the two functions; in strict mode also a payload of more than [`WAITING_MAX`] deltas,
+    /// and one that nobody can verify.
+    pub fn receive(
+        &self,
+        payload: &Payload,
+        verify: Option<&mut Verify<'_>>,
+        mut receive: impl FnMut(&Delta) -> Result<bool, Refusal>,
+    ) -> Result<(Vec<Delta>, Vec<Delta>), Refusal> {
+        if self.mode == Mode::Strict {
+            if payload.data.len() + payload.trust.len() > WAITING_MAX {
+                return Err(Refusal::TooMany("deltas", WAITING_MAX));
+            }
+            if verify.is_none() {
+                return Err(Refusal::Unsigned);
+            }
+        }
+        let mut accepted = (Vec::new(), Vec::new());
+        match verify {
+            None => accepted.0.clone_from(&payload.data),
+            Some(verify) => {
+                for delta in &payload.data {
+                    if verify(delta)?.is_accepted {
+                        accepted.0.push(delta.clone());
+                    }
+                }
+            }
+        }
+        for delta in &payload.trust {
+            if receive(delta)? {
+                accepted.1.push(delta.clone());
+            }
+        }
+        Ok(accepted)
     }
 
     /// Payloads that wait.

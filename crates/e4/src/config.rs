@@ -1,5 +1,6 @@
 //! E4's configuration. Most of its fields reach no code (B5).
 
+use crate::handshake::CompatibilityMode;
 use crate::{Mode, Refusal};
 
 /// All fields of E4's configuration.
@@ -62,6 +63,11 @@ impl Config {
             ("low", self.low_trust_threshold),
             ("partial", self.partial_trust_threshold),
         ]
+    }
+
+    /// The mode that E4 takes: what it does not know is `e4_only`.
+    pub fn compatibility(&self) -> CompatibilityMode {
+        CompatibilityMode::from_label(&self.compatibility_mode).unwrap_or(CompatibilityMode::E4Only)
     }
 
     /// Judges a configuration. E4 takes every one, and so does compatible mode.
@@ -148,7 +154,7 @@ impl Config {
             ),
             (
                 "compatibility_mode",
-                crate::handshake::CompatibilityMode::from_label(&self.compatibility_mode).is_some(),
+                CompatibilityMode::from_label(&self.compatibility_mode).is_some(),
             ),
         ];
         match ranges.iter().find(|(_, is_in_range)| !is_in_range) {

@@ -144,13 +144,16 @@ impl Lattice {
     ///
     /// # Errors
     ///
-    /// In strict mode, too many peers.
+    /// In strict mode, too many peers or accusations.
     pub fn merge(&self, other: &Self) -> Result<Self, Refusal> {
         let peers = join_peers(&self.peers, &other.peers);
         let breaker = self.breaker.clone();
         let mut merged = Self::new(&self.local, self.version, self.mode, peers, breaker)?;
         if self.mode == Mode::Strict {
             merged.taken = &self.taken | &other.taken;
+            if merged.taken.len() > LOG_MAX {
+                return Err(Refusal::TooMany("accusations", LOG_MAX));
+            }
         }
         merged.settle();
         Ok(merged)
@@ -217,6 +220,10 @@ impl Lattice {
     /// Takes a delta of trust. `evidence` is what its decoder found; E4's own decoder finds nothing
     /// that verifies, so without one the answer is no, yet a delta of a trusted source is queued.
     ///
+    /// A yes is the new score of the accused before normalisation, which E4 then fixes in its tree with
+    /// [`Tree::set_trust`](crate::tree::Tree::set_trust) (M5). Self-accusations pass here, and the log
+    /// stays as it is.
+    ///
     /// The counter-evidence that E4 then makes never verifies either, and is left out (L5).
     ///
     /// # Errors
@@ -229,13 +236,13 @@ impl Lattice {
         evidence: Option<&Evidence>,
         operation_context: &pco::Context<'_>,
         evidence_context: &evidence::Context<'_>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Option<Score>, Refusal> {
         let answer = self.take(now, delta, evidence, operation_context, evidence_context);
-        match (answer, self.mode) {
-            (Ok(()), _) => Ok(true),
-            (Err(Refusal::Truncated | Refusal::NotUtf8), Mode::Compatible) => answer.map(|()| true),
-            (Err(_), Mode::Compatible) => Ok(false),
-            (Err(refusal), Mode::Strict) => Err(refusal),
+        match answer {
+            Ok(score) => Ok(Some(score)),
+            Err(refusal @ (Refusal::Truncated | Refusal::NotUtf8)) => Err(refusal),
+            Err(_) if self.mode == Mode::Compatible => Ok(None),
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -246,7 +253,7 @@ impl Lattice {
         evidence: Option<&Evidence>,
         operation_context: &pco::Context<'_>,
         evidence_context: &evidence::Context<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Score, Refusal> {
         if self.is_tripped(now) {
             return Err(Refusal::BreakerTripped);
         }
@@ -271,8 +278,7 @@ impl Lattice {
         }
         let evidence = evidence.ok_or(Refusal::EvidenceInvalid)?;
         self.verify(evidence, evidence_context)?;
-        self.apply(now, evidence)?;
-        Ok(())
+        self.apply(now, evidence).map(|(_, new)| new)
     }
 
     fn is_tripped(&mut self, now: f64) -> bool {
@@ -284,13 +290,16 @@ impl Lattice {
     fn verify(&self, evidence: &Evidence, context: &evidence::Context<'_>) -> Result<(), Refusal> {
         match self.mode {
             Mode::Compatible => {
-                // Recording verifies once more, and without a root.
-                let again = evidence::Context {
-                    expected_root: None,
+                // Recording verifies once more, and without a root. Nobody asks for the age.
+                let first = evidence::Context {
                     age_max: None,
                     ..*context
                 };
-                if !evidence.verify(context) || !evidence.verify(&again) {
+                let again = evidence::Context {
+                    expected_root: None,
+                    ..first
+                };
+                if !evidence.verify(&first) || !evidence.verify(&again) {
                     return Err(Refusal::EvidenceInvalid);
                 }
             }
