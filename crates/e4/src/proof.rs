@@ -119,11 +119,10 @@ pub fn is_equivocation(proof: &[u8]) -> bool {
     }
 }
 
-fn attestation(blob: &[u8]) -> Option<(&str, i128, &[u8])> {
+fn attestation(blob: &[u8]) -> Option<(&str, i128, &str)> {
     let (text, _) = split_attestation(blob)?;
-    let mut fields = text.split(|&byte| byte == 0);
-    let signer = core::str::from_utf8(fields.next()?).ok()?;
-    let sequence = integer(core::str::from_utf8(fields.next()?).ok()?)?;
+    let mut fields = core::str::from_utf8(text).ok()?.split('\0');
+    let (signer, sequence) = (fields.next()?, integer(fields.next()?)?);
     Some((signer, sequence, fields.next()?))
 }
 

@@ -62,9 +62,10 @@ fn last_writer_of<V: Clone>(
     factor: f64,
     trust_min: f64,
 ) -> Option<Resolution<V>> {
-    let (mut kept, rejected) = split(entries, |entry| entry.trust() >= trust_min);
+    let (mut kept, mut rejected) = split(entries, |entry| entry.trust() >= trust_min);
     if kept.is_empty() {
-        kept.push(highest_overall(entries)?);
+        let best = highest_overall(entries)?;
+        (kept, rejected) = split(entries, |entry| core::ptr::eq(entry, best));
     }
     let key = |entry: &Entry<V>| {
         let trust = entry.trust();
