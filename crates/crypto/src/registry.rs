@@ -20,10 +20,10 @@
 //!    writes into a record.
 //! 2. The older key ends an overlap after its successor began, or after now if that is later.
 //! 3. A revocation is signed by a later key of the peer that is valid now, or by the revoked key itself
-//!    as long as its signatures count without a checkpoint: until an overlap after its end, and not
+//!    as long as its signatures count without a snapshot: until an overlap after its end, and not
 //!    once it is revoked.
 //! 4. A revocation reaches back an overlap from now and no further. What is older and seen only
-//!    afterwards needs a checkpoint; what was seen before stays as it was. Once it is in effect it is final.
+//!    afterwards needs a snapshot; what was seen before stays as it was. Once it is in effect it is final.
 //!
 //! # Invariants
 //!
@@ -72,7 +72,7 @@ pub struct RotationRules {
     /// Longest window of a key with ML-DSA.
     pub post_quantum_max: Duration,
     /// How long a key stays valid after its successor began, how long after the end of its window a
-    /// message may be seen first without a checkpoint, and how far back records reach.
+    /// message may be seen first without a snapshot, and how far back records reach.
     pub overlap: Duration,
 }
 
@@ -147,9 +147,9 @@ impl KeyEntry {
 pub struct Valid<'a> {
     /// The key, to check the signature with.
     pub key: &'a PublicKey,
-    /// The message was first seen so late that it counts only below a finalised checkpoint: the
+    /// The message was first seen so late that it counts only below a finalised snapshot: the
     /// owner, or a thief, of an old key could have written an old time into it.
-    pub needs_checkpoint: bool,
+    pub needs_snapshot: bool,
 }
 
 /// Who may send the first record of a peer. It can be another one for each record, such as the
@@ -406,7 +406,7 @@ impl Registry {
         Time::from_millis(now.as_millis().saturating_sub(overlap))
     }
 
-    /// Whether what the key signed still counts without a checkpoint if it is seen now.
+    /// Whether what the key signed still counts without a snapshot if it is seen now.
     fn has_grace(&self, entry: &KeyEntry, seen: Time) -> bool {
         seen <= entry.not_after.saturating_add(self.rules.overlap)
     }
@@ -431,7 +431,7 @@ impl Registry {
         Ok(Valid {
             key: &entry.key,
             // Revoked keys are in the hands of others: no grace.
-            needs_checkpoint: revoked.is_some_and(|revoked| seen >= revoked.at)
+            needs_snapshot: revoked.is_some_and(|revoked| seen >= revoked.at)
                 || !self.has_grace(entry, seen),
         })
     }

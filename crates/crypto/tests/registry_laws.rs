@@ -145,14 +145,14 @@ impl World {
         }
     }
 
-    /// What the registry says of a signature: whether it counts, and only below a checkpoint.
+    /// What the registry says of a signature: whether it counts, and only below a snapshot.
     fn answer(&self, key: u64, signed: u64, seen: u64) -> Result<bool, Invalid> {
         let valid = self
             .registry
             .valid_at(&peer(), id(key), at(signed), at(seen));
         valid.map(|valid| {
             assert_eq!(valid.key, signer(key).public_key());
-            valid.needs_checkpoint
+            valid.needs_snapshot
         })
     }
 
@@ -259,7 +259,7 @@ impl Model {
         }
     }
 
-    /// Whether a signature counts, and only below a checkpoint.
+    /// Whether a signature counts, and only below a snapshot.
     fn answer(&self, number: u64, signed: u64, seen: u64) -> Option<bool> {
         let key = self.keys[self.find(number)?];
         let known = key.revoked.filter(|(_, agreed)| seen >= *agreed);
@@ -293,7 +293,7 @@ proptest! {
     }
 
     /// What was accepted when it was seen is accepted for ever; and whoever sees it later accepts it
-    /// as well, below a checkpoint at the most, unless its key was revoked from a time before it.
+    /// as well, below a snapshot at the most, unless its key was revoked from a time before it.
     #[test]
     fn cr_10_what_was_accepted_stays_accepted(operations in operations()) {
         let mut world = World::new();
@@ -310,7 +310,7 @@ proptest! {
         for (key, signed, seen, answer) in accepted {
             prop_assert_eq!(world.answer(key, signed, seen), answer);
             match world.answer(key, signed, world.now) {
-                Ok(needs_checkpoint) => prop_assert!(needs_checkpoint || answer == Ok(false)),
+                Ok(needs_snapshot) => prop_assert!(needs_snapshot || answer == Ok(false)),
                 Err(reason) => {
                     prop_assert_eq!(reason, Invalid::Revoked);
                     let entry = world.registry.keys(&peer()).iter().find(|entry| entry.id == id(key));

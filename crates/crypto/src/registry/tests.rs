@@ -151,11 +151,11 @@ fn cr_10_a_late_rotation_does_not_lengthen_the_old_window() {
 }
 
 #[test]
-fn cr_7_what_is_seen_late_needs_a_checkpoint() {
+fn cr_7_what_is_seen_late_needs_a_snapshot() {
     let mut world = World::new();
     let needs = |world: &World, seen| {
         let valid = world.registry.valid_at(&world.peer, id(0), day(15), seen);
-        valid.unwrap().needs_checkpoint
+        valid.unwrap().needs_snapshot
     };
     assert!(!needs(&world, day(41)));
     assert!(needs(&world, Time::from_millis(day(41).as_millis() + 1)));
@@ -193,7 +193,7 @@ fn answers(world: &World, key: u64, seen: Option<Time>) -> Vec<Result<bool, Inva
         .map(|signed| {
             let seen = seen.unwrap_or(signed);
             let valid = world.registry.valid_at(&world.peer, id(key), signed, seen);
-            valid.map(|valid| valid.needs_checkpoint)
+            valid.map(|valid| valid.needs_snapshot)
         })
         .collect()
 }
@@ -211,7 +211,7 @@ fn cr_10_a_revocation_reaches_back_an_overlap_and_what_was_seen_before_stays() {
         let valid = world
             .registry
             .valid_at(&world.peer, id(0), signed, world.now);
-        valid.map(|valid| valid.needs_checkpoint)
+        valid.map(|valid| valid.needs_snapshot)
     };
     let reach = Time::from_millis(day(29).as_millis() + 1);
     assert_eq!(later(day(10)), Ok(true));
@@ -239,7 +239,7 @@ fn cr_10_a_key_that_ended_revokes_nothing() {
     }
     world.now = day(47);
     assert_eq!(world.revoke(0, day(10), 1), refused(1, Invalid::Expired));
-    // Its last signatures are still taken without a checkpoint, so it may say that they are not its own.
+    // Its last signatures are still taken without a snapshot, so it may say that they are not its own.
     world.now = Time::from_millis(day(47).as_millis() + 1);
     assert_eq!(world.revoke(1, day(45), 1), refused(1, Invalid::Expired));
     world.now = day(47);
