@@ -343,9 +343,11 @@ impl Agent {
     pub fn merge(&self, other: &Self, lattice: Option<&Peers>) -> Result<Self, Refusal> {
         let mut merged = self.clone();
         for (key, entry) in &other.entries {
-            let winner = match self.entries.get(key) {
-                Some(mine) => self.choose(mine, entry, lattice)?,
-                None => entry,
+            let winner = if let Some(mine) = self.entries.get(key) {
+                self.choose(mine, entry, lattice)?
+            } else {
+                merged.check(entry)?;
+                entry
             };
             merged.entries.insert(key.clone(), winner.clone());
         }

@@ -153,7 +153,8 @@ impl Clock {
         Ok(hex_sha256([self.to_bytes()?.as_slice()]))
     }
 
-    /// What strict mode asks of every clock from outside.
+    /// What strict mode asks of every clock from outside, and of one that was merged: each part may be
+    /// within [`ENTRIES_MAX`] and their union beyond.
     ///
     /// # Errors
     ///

@@ -66,7 +66,8 @@ impl Lattice {
     ///
     /// # Errors
     ///
-    /// In strict mode: the old version (L1, L16), and too many peers (L12).
+    /// In strict mode: the old version (L1, L16), too many peers (L12), and what [`Score::check`]
+    /// refuses.
     pub fn new(
         local: &str,
         version: Version,
@@ -77,8 +78,11 @@ impl Lattice {
         if mode == Mode::Strict && version == Version::Old {
             return Err(Refusal::OldLattice);
         }
-        if mode == Mode::Strict && peers.len() > PEERS_MAX {
-            return Err(Refusal::TooMany("peers", PEERS_MAX));
+        if mode == Mode::Strict {
+            if peers.len() > PEERS_MAX {
+                return Err(Refusal::TooMany("peers", PEERS_MAX));
+            }
+            peers.values().try_for_each(Score::check)?;
         }
         Ok(Self {
             local: local.to_owned(),
@@ -144,7 +148,7 @@ impl Lattice {
     ///
     /// # Errors
     ///
-    /// In strict mode, too many peers or accusations.
+    /// In strict mode, too many peers, observers or accusations.
     pub fn merge(&self, other: &Self) -> Result<Self, Refusal> {
         let peers = join_peers(&self.peers, &other.peers);
         let breaker = self.breaker.clone();

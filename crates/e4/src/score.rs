@@ -117,6 +117,29 @@ impl Score {
         joined
     }
 
+    /// What strict mode asks of a score from outside.
+    ///
+    /// # Errors
+    ///
+    /// Unknown dimensions and too many observers (L12), and amounts that are negative or not finite.
+    pub fn check(&self) -> Result<(), Refusal> {
+        for (dimension, observers) in &self.evidence {
+            if !DIMENSIONS.contains(&dimension.as_str()) {
+                return Err(Refusal::UnknownDimension);
+            }
+            if observers.len() > OBSERVERS_MAX {
+                return Err(Refusal::TooMany("observers", OBSERVERS_MAX));
+            }
+            if !observers
+                .values()
+                .all(|amount| (0.0..=f64::MAX).contains(amount))
+            {
+                return Err(Refusal::NotRepresentable);
+            }
+        }
+        Ok(())
+    }
+
     /// `name:score` with six decimals for each of the six, joined by `|`.
     pub fn to_text(&self) -> String {
         let mut text = String::new();

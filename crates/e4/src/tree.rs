@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Children of a node, unless told otherwise.
 pub const BRANCHING: usize = 256;
 
+/// Leaves of a strict tree.
+pub const LEAVES_MAX: usize = 1 << 22;
+
 /// A leaf as it was inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
@@ -225,8 +228,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// In strict mode: a leaf that another key has already (M1), and contents that could be read
-    /// with other boundaries or as a node (M2).
+    /// In strict mode: a leaf that another key has already (M1), contents that could be read with
+    /// other boundaries or as a node (M2), and more than [`LEAVES_MAX`] leaves.
     pub fn insert(&mut self, leaf: Leaf, lattice: Option<&Peers>) -> Result<String, Refusal> {
         if self.mode == Mode::Strict {
             self.check(&leaf)?;
@@ -248,6 +251,9 @@ impl Tree {
     fn check(&self, leaf: &Leaf) -> Result<(), Refusal> {
         if leaf.key.is_empty() || leaf.originator.is_empty() {
             return Err(Refusal::EmptyId);
+        }
+        if self.leaves.len() >= LEAVES_MAX && !self.places.contains_key(&leaf.key) {
+            return Err(Refusal::TooMany("leaves", LEAVES_MAX));
         }
         check_leaf(&leaf.data, &leaf.originator)?;
         let is_same = self

@@ -3,7 +3,7 @@
 use crate::scene::{accusation, equivocation, evidence_context, registry, signed};
 use polity_e4::evidence::Kind;
 use polity_e4::lattice::{Lattice, Local, Version};
-use polity_e4::score::{Peers, Score, normalize};
+use polity_e4::score::{OBSERVERS_MAX, Peers, Score, normalize};
 use polity_e4::{Mode, Refusal};
 
 fn record_in(dimension: &str, mode: Mode) -> Result<Score, Refusal> {
@@ -34,6 +34,29 @@ fn l1_to_l12_scores_that_do_not_converge_or_rise_are_refused() {
         Err(Refusal::Homeostasis)
     );
     // L12.
+    let with = |dimension: &str, amount, count| {
+        let observers = (0..count)
+            .map(|index| (format!("o{index}"), amount))
+            .collect();
+        let evidence = [(dimension.to_owned(), observers)].into();
+        let peers = Peers::from([("p".to_owned(), Score { evidence })]);
+        let new = |mode| Lattice::new("me", Version::New, mode, peers.clone(), None).err();
+        assert_eq!(new(Mode::Compatible), None);
+        new(Mode::Strict)
+    };
+    let table = [
+        (with("model", 0.5, OBSERVERS_MAX), None),
+        (
+            with("model", 0.5, OBSERVERS_MAX + 1),
+            Some(Refusal::TooMany("observers", OBSERVERS_MAX)),
+        ),
+        (with("weather", 0.5, 1), Some(Refusal::UnknownDimension)),
+        (with("model", -0.5, 1), Some(Refusal::NotRepresentable)),
+        (with("model", f64::NAN, 1), Some(Refusal::NotRepresentable)),
+    ];
+    for (found, expected) in table {
+        assert_eq!(found, expected);
+    }
     assert!(record_in("weather", Mode::Compatible).is_ok());
     assert_eq!(
         record_in("weather", Mode::Strict),
