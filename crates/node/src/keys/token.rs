@@ -30,7 +30,7 @@ pub enum TokenError {
         /// The shared library.
         path: PathBuf,
         /// What it says.
-        source: Error,
+        source: ModuleError,
     },
     /// No token has the label.
     #[error("no token is called {0:?}; put it in, or correct `keys.token.token` in node.toml")]
@@ -43,7 +43,7 @@ pub enum TokenError {
         /// Where the PIN is.
         file: PathBuf,
         /// What the token says.
-        source: Error,
+        source: ModuleError,
     },
     /// The key is missing, or there are several.
     #[error(
@@ -70,9 +70,14 @@ pub enum TokenError {
         /// Label of the token.
         token: String,
         /// What it says.
-        source: Error,
+        source: ModuleError,
     },
 }
+
+/// What a PKCS#11 module, or the token behind it, says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ModuleError(Error);
 
 /// Signs Ed25519 with a key in a token.
 ///
@@ -107,11 +112,11 @@ impl TokenSigner {
     fn open_with(config: &Token, pin: &Passphrase) -> Result<Self, TokenError> {
         let module = |source| TokenError::Module {
             path: config.module.clone(),
-            source,
+            source: ModuleError(source),
         };
         let failed = |source| TokenError::Failed {
             token: config.token.clone(),
-            source,
+            source: ModuleError(source),
         };
         let context = Pkcs11::new(&config.module).map_err(module)?;
         match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
@@ -136,7 +141,7 @@ impl TokenSigner {
                 return Err(TokenError::Login {
                     token: config.token.clone(),
                     file: config.pin_file.clone(),
-                    source,
+                    source: ModuleError(source),
                 });
             }
         }
@@ -199,7 +204,7 @@ impl TokenSigner {
             .map(|bytes| Signature::new(&bytes))
             .map_err(|source| TokenError::Failed {
                 token: self.shared.token.clone(),
-                source,
+                source: ModuleError(source),
             })
     }
 }
