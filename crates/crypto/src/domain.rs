@@ -115,6 +115,12 @@ domains! {
     SIMULATION_EFFECTS = "polity/sim/effects/v1";
     /// Digest of everything that happened in a simulation.
     SIMULATION_AUDIT = "polity/sim/audit/v1";
+    /// Leaf of a trust-bound tree (TR-12).
+    BOUND_LEAF = "polity/merkle/bound-leaf/v1";
+    /// Root over the data of a trust-bound tree (TR-12).
+    BOUND_DATA = "polity/merkle/bound-data/v1";
+    /// Root over data, trust, clock and epoch (TR-13).
+    BOUND_ROOT = "polity/merkle/bound-root/v1";
     /// Signatures and checksums of tests.
     TEST = "polity/test/v1";
 }
