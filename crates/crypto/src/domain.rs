@@ -121,6 +121,12 @@ domains! {
     BOUND_DATA = "polity/merkle/bound-data/v1";
     /// Root over data, trust, clock and epoch (TR-13).
     BOUND_ROOT = "polity/merkle/bound-root/v1";
+    /// An entry of a causal trust clock, signed by its owner (TR-16).
+    CLOCK_ENTRY = "polity/clock/entry/v1";
+    /// Digest of a causal trust clock (TR-16).
+    CLOCK = "polity/clock/digest/v1";
+    /// A peer's word about the time (TR-18).
+    TIME_ANCHOR = "polity/sta/v1";
     /// Signatures and checksums of tests.
     TEST = "polity/test/v1";
 }
