@@ -254,6 +254,10 @@ fn walk<'a>(
             b = b_rest;
         }
     }
-    a.iter().for_each(|own| visit(Some(own), None));
-    b.iter().for_each(|theirs| visit(None, Some(theirs)));
+    for own in a {
+        visit(Some(own), None);
+    }
+    for theirs in b {
+        visit(None, Some(theirs));
+    }
 }

@@ -370,16 +370,14 @@ impl BoundTree {
         }
         let (first, last) = (&self.leaves[start], &self.leaves[end - 1]);
         let prefix = first.prefix;
-        let (bit, middle) = match (first.prefix ^ last.prefix).leading_zeros() as u16 {
-            bit @ 0..64 => {
-                let is_left = |leaf: &Leaf| leaf.prefix >> (63 - bit) & 1 == 0;
-                (bit, self.leaves[start..end].partition_point(is_left))
-            }
-            _ => {
-                let bit = parting(&key_digest(&first.key), &key_digest(&last.key));
-                let is_left = |leaf: &Leaf| !bit_of(&key_digest(&leaf.key), bit);
-                (bit, self.leaves[start..end].partition_point(is_left))
-            }
+        let shared = (first.prefix ^ last.prefix).leading_zeros() as u16;
+        let (bit, middle) = if shared < 64 {
+            let is_left = |leaf: &Leaf| leaf.prefix >> (63 - shared) & 1 == 0;
+            (shared, self.leaves[start..end].partition_point(is_left))
+        } else {
+            let bit = parting(&key_digest(&first.key), &key_digest(&last.key));
+            let is_left = |leaf: &Leaf| !bit_of(&key_digest(&leaf.key), bit);
+            (bit, self.leaves[start..end].partition_point(is_left))
         };
         let left = self.build(start, start + middle);
         let right = self.build(start + middle, end);
