@@ -147,12 +147,11 @@ proptest! {
                 continue;
             };
             let theirs = HybridTime { time: Time::from_millis(time), counter };
-            match clock.observe(now, theirs) {
-                Ok(moment) => prop_assert!(moment > before && moment > theirs),
-                Err(_) => {
-                    prop_assert!(theirs.time.saturating_since(now) > Duration::from_millis(10));
-                    prop_assert_eq!(clock.last(), before);
-                }
+            if let Ok(moment) = clock.observe(now, theirs) {
+                prop_assert!(moment > before && moment > theirs);
+            } else {
+                prop_assert!(theirs.time.saturating_since(now) > Duration::from_millis(10));
+                prop_assert_eq!(clock.last(), before);
             }
         }
     }

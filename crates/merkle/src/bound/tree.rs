@@ -102,32 +102,42 @@ impl BoundTree {
         fan_out: FanOut,
         records: impl IntoIterator<Item = (K, BoundLeaf)>,
     ) -> Result<Self, BoundError> {
-        let mut leaves = Vec::new();
+        let records = records.into_iter();
+        let mut tree = Self::new(fan_out);
+        tree.leaves.reserve(records.size_hint().0.min(RECORDS_MAX));
         for (key, content) in records {
             check(key.as_ref(), &content)?;
-            if leaves.len() >= RECORDS_MAX {
+            if tree.leaves.len() >= RECORDS_MAX {
                 return Err(BoundError::Full);
             }
-            leaves.push(leaf(&key_digest(key.as_ref()), key.as_ref(), content));
+            let place = key_digest(key.as_ref());
+            tree.leaves.push(leaf(&place, key.as_ref(), content));
         }
-        // Stable: of equal keys the last is the last of its run. Full digests decide rarely.
-        leaves.sort_by(|a, b| {
-            a.prefix
-                .cmp(&b.prefix)
-                .then_with(|| key_digest(&a.key).cmp(&key_digest(&b.key)))
+        // Leaves stay where they are: what is sorted is small. Full digests decide rarely.
+        let numbered = tree.leaves.iter().zip(0_u32..);
+        let mut order: Vec<_> = numbered.map(|(leaf, index)| (leaf.prefix, index)).collect();
+        let key = |index: u32| &tree.leaves[index as usize].key;
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0)
+                .then_with(|| key_digest(key(a.1)).cmp(&key_digest(key(b.1))))
+                .then_with(|| a.1.cmp(&b.1))
         });
-        leaves.dedup_by(|later, kept| {
-            let is_same = later.prefix == kept.prefix && later.key == kept.key;
+        let mut superseded = Vec::new();
+        order.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0 && key(later.1) == key(kept.1);
             if is_same {
-                core::mem::swap(later, kept);
+                superseded.push(kept.1);
+                kept.1 = later.1;
             }
             is_same
         });
-        let mut tree = Self::new(fan_out);
-        tree.inner.reserve_exact(leaves.len().saturating_sub(1));
-        tree.leaves = leaves;
-        if !tree.leaves.is_empty() {
-            tree.top = Some(tree.build(0, tree.leaves.len()));
+        for index in &superseded {
+            tree.leaves[*index as usize].key = Box::default();
+        }
+        tree.free_leaves = superseded;
+        tree.inner.reserve_exact(order.len().saturating_sub(1));
+        if !order.is_empty() {
+            tree.top = Some(tree.build(&order));
         }
         Ok(tree)
     }
@@ -363,34 +373,34 @@ impl BoundTree {
         Link::inner(self.inner.len() - 1)
     }
 
-    /// Node over the sorted leaves from `start` to `end`, of which there is at least one.
-    fn build(&mut self, start: usize, end: usize) -> Link {
-        if end - start == 1 {
-            return Link::leaf(start);
+    /// Node over leaves, of which there is at least one, sorted by the digests of their keys.
+    fn build(&mut self, order: &[(u64, u32)]) -> Link {
+        let ((prefix, first), (last_prefix, last)) = (order[0], order[order.len() - 1]);
+        if order.len() == 1 {
+            return Link::leaf(first as usize);
         }
-        let (first, last) = (&self.leaves[start], &self.leaves[end - 1]);
-        let prefix = first.prefix;
-        let shared = (first.prefix ^ last.prefix).leading_zeros() as u16;
+        let shared = (prefix ^ last_prefix).leading_zeros() as u16;
         let (bit, middle) = if shared < 64 {
-            let is_left = |leaf: &Leaf| leaf.prefix >> (63 - shared) & 1 == 0;
-            (shared, self.leaves[start..end].partition_point(is_left))
+            let is_left = |(prefix, _): &(u64, u32)| prefix >> (63 - shared) & 1 == 0;
+            (shared, order.partition_point(is_left))
         } else {
-            let bit = parting(&key_digest(&first.key), &key_digest(&last.key));
-            let is_left = |leaf: &Leaf| !bit_of(&key_digest(&leaf.key), bit);
-            (bit, self.leaves[start..end].partition_point(is_left))
+            let place = |index: u32| key_digest(&self.leaves[index as usize].key);
+            let bit = parting(&place(first), &place(last));
+            let is_left = |(_, index): &(u64, u32)| !bit_of(&place(*index), bit);
+            (bit, order.partition_point(is_left))
         };
-        let left = self.build(start, start + middle);
-        let right = self.build(start + middle, end);
+        let (left, right) = order.split_at(middle);
+        let (left, right) = (self.build(left), self.build(right));
         let digest = inner_digest(
             bit,
-            (end - start) as u64,
+            order.len() as u64,
             self.digest(left),
             self.digest(right),
         );
         self.add_inner(Inner {
             prefix,
             children: [left, right],
-            records: (end - start) as u32,
+            records: order.len() as u32,
             bit,
             is_dirty: false,
             digest,
