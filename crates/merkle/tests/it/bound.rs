@@ -31,7 +31,8 @@ fn sha(parts: &[&[u8]]) -> Sha256Digest {
 /// Text of bits of a digest.
 fn bits(key: &[u8]) -> String {
     let digest = Sha256::digest(key);
-    digest.iter().map(|byte| format!("{byte:08b}")).collect()
+    let bit = |at: usize| digest[at / 8] >> (7 - at % 8) & 1 == 1;
+    (0..256).map(|at| if bit(at) { '1' } else { '0' }).collect()
 }
 
 fn model_node(records: &[(String, Vec<u8>, BoundLeaf)], bit: usize) -> Sha256Digest {
@@ -102,12 +103,11 @@ proptest! {
         let mut model = Model::new();
         for (number, write) in operations {
             let key = key(number);
-            match write {
-                Some(value) => prop_assert_eq!(
-                    tree.insert(&key, content(value)),
-                    Ok(model.insert(key, content(value)))
-                ),
-                None => prop_assert_eq!(tree.remove(&key), model.remove(&key)),
+            if let Some(value) = write {
+                let old = model.insert(key.clone(), content(value));
+                prop_assert_eq!(tree.insert(&key, content(value)), Ok(old));
+            } else {
+                prop_assert_eq!(tree.remove(&key), model.remove(&key));
             }
             prop_assert_eq!(tree.len(), model.len());
             prop_assert_eq!(tree.root(), model_root(&model, 256));
