@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 pub(crate) const PROTOCOL_CRATES: &[&str] = &[
     "polity-types",
     "polity-crypto",
+    "polity-clock",
     "polity-merkle",
     "polity-consensus",
     "polity-ledger",

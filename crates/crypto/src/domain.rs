@@ -117,6 +117,18 @@ domains! {
     SIMULATION_EFFECTS = "polity/sim/effects/v1";
     /// Digest of everything that happened in a simulation.
     SIMULATION_AUDIT = "polity/sim/audit/v1";
+    /// Leaf of a trust-bound tree (TR-12).
+    BOUND_LEAF = "polity/merkle/bound-leaf/v1";
+    /// Root over the data of a trust-bound tree (TR-12).
+    BOUND_DATA = "polity/merkle/bound-data/v1";
+    /// Root over data, trust, clock and epoch (TR-13).
+    BOUND_ROOT = "polity/merkle/bound-root/v1";
+    /// An entry of a causal trust clock, signed by its owner (TR-16).
+    CLOCK_ENTRY = "polity/clock/entry/v1";
+    /// Digest of a causal trust clock (TR-16).
+    CLOCK = "polity/clock/digest/v1";
+    /// A peer's word about the time (TR-18).
+    TIME_ANCHOR = "polity/sta/v1";
     /// Signatures and checksums of tests.
     TEST = "polity/test/v1";
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`AppendTree`]: a log. It proves that a leaf is in it, and that an older log is its beginning.
 //! * [`IndexedTree`]: slots whose leaves may change. It rehashes what changed and nothing else.
+//! * [`bound::BoundTree`]: records by key, each bound to its writer; two trees find what differs.
 //! * [`InclusionProof`], [`ConsistencyProof`]: what a stranger checks with a root alone.
 //! * [`leaf_hash`], [`node_hash`], [`root_of`]: the rules, without a tree.
 //!
@@ -47,6 +48,7 @@
 extern crate alloc;
 
 mod append;
+pub mod bound;
 mod chunks;
 mod dirty;
 mod hash;

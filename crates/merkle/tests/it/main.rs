@@ -1,5 +1,6 @@
 //! Behaviour of trees and proofs, against a model that follows the words of RFC 6962.
 
+mod bound;
 mod model;
 mod proofs;
 mod trees;
