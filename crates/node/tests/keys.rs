@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    MEMBERS, PATIENCE, Scratch, advance_to, done, plan, polity, start, status, text,
+    MEMBERS, PATIENCE, Scratch, advance_to, done, plan, polity, private, start, status, text,
     wait_caught_up, wait_signs,
 };
 use serde_json::Value;
@@ -27,13 +27,6 @@ fn secrets(directory: &Path) -> Vec<String> {
         secrets.extend(found.map(|(_, digits)| digits.to_owned()));
     }
     secrets
-}
-
-#[cfg(unix)]
-fn private(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]

@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+use crate::harness::{self, Outcome};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -32,9 +33,6 @@ use std::{env, fs, io};
 
 /// Names the folder of the families.
 const FOLDER_VARIABLE: &str = "POLITY_SHARED_VECTORS";
-
-/// Exit code of the standard harness after a failure.
-const EXIT_FAILED: u8 = 101;
 
 /// A file of known answers.
 #[derive(Debug)]
@@ -85,38 +83,15 @@ pub fn family(name: &str) -> io::Result<Option<Vec<File>>> {
     files.collect::<io::Result<_>>().map(Some)
 }
 
-/// Runs tests over a family in the manner of the standard harness: same lines, same filters, same
-/// exit code. An absent family shows each of them as ignored.
+/// Runs tests over a family with [`harness::run`]. An absent family shows each of them as ignored.
 pub fn run(name: &str, tests: &[Test]) -> ExitCode {
-    let selection = Selection::from_arguments(env::args().skip(1));
-    let selected: Vec<Test> = tests
-        .iter()
-        .copied()
-        .filter(|test| selection.contains(test.name))
-        .collect();
-    if selection.is_listing {
-        for test in &selected {
-            println!("{}: test", test.name);
-        }
-        return ExitCode::SUCCESS;
-    }
     let files = family(name);
-    println!("\nrunning {} tests", selected.len());
-    let mut summary = Summary::default();
-    for test in &selected {
-        let outcome = match &files {
-            Ok(Some(files)) => outcome(*test, files),
-            Ok(None) => Outcome::Ignored,
-            Err(error) => Outcome::Failed(error.to_string()),
-        };
-        summary.add(test.name, &outcome);
-    }
-    summary.print(tests.len() - selected.len());
-    if summary.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_FAILED)
-    }
+    let tests: Vec<_> = tests.iter().map(|test| (test.name, *test)).collect();
+    harness::run(&tests, |test| match &files {
+        Ok(Some(files)) => outcome(*test, files),
+        Ok(None) => Outcome::Ignored("shared vectors not found"),
+        Err(error) => Outcome::Failed(error.to_string()),
+    })
 }
 
 fn folder() -> PathBuf {
@@ -140,13 +115,6 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Passed,
-    Ignored,
-    Failed(String),
-}
-
 fn outcome(test: Test, files: &[File]) -> Outcome {
     let mut count = 0;
     for file in files {
@@ -160,99 +128,6 @@ fn outcome(test: Test, files: &[File]) -> Outcome {
         return Outcome::Failed("the family is there, but has no case for this test".to_owned());
     }
     Outcome::Passed
-}
-
-#[derive(Default)]
-struct Summary {
-    passed: usize,
-    ignored: usize,
-    failed: Vec<String>,
-}
-
-impl Summary {
-    fn add(&mut self, name: &str, outcome: &Outcome) {
-        let word = match outcome {
-            Outcome::Passed => {
-                self.passed += 1;
-                "ok"
-            }
-            Outcome::Ignored => {
-                self.ignored += 1;
-                "ignored, shared vectors not found"
-            }
-            Outcome::Failed(reason) => {
-                self.failed.push(format!("{name}: {reason}"));
-                "FAILED"
-            }
-        };
-        println!("test {name} ... {word}");
-    }
-
-    fn print(&self, filtered_out: usize) {
-        if !self.failed.is_empty() {
-            println!("\nfailures:");
-            for failure in &self.failed {
-                println!("    {failure}");
-            }
-        }
-        let word = if self.failed.is_empty() {
-            "ok"
-        } else {
-            "FAILED"
-        };
-        println!(
-            "\ntest result: {word}. {} passed; {} failed; {} ignored; 0 measured; {filtered_out} filtered out\n",
-            self.passed,
-            self.failed.len(),
-            self.ignored,
-        );
-    }
-}
-
-/// Which tests the command line asks for, in the words of the standard harness.
-#[derive(Default)]
-struct Selection {
-    filters: Vec<String>,
-    skipped: Vec<String>,
-    is_exact: bool,
-    is_listing: bool,
-    /// Only tests that are marked as ignored in the source, of which there are none here.
-    is_ignored_only: bool,
-}
-
-impl Selection {
-    fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Self {
-        let mut selection = Self::default();
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--exact" => selection.is_exact = true,
-                "--list" => selection.is_listing = true,
-                "--ignored" => selection.is_ignored_only = true,
-                "--skip" => selection.skipped.extend(arguments.next()),
-                // Options of the standard harness with a value that means nothing here.
-                "--test-threads" | "--format" | "--color" | "--logfile" | "-Z" => {
-                    arguments.next();
-                }
-                option if option.starts_with('-') => {}
-                _ => selection.filters.push(argument),
-            }
-        }
-        selection
-    }
-
-    fn contains(&self, name: &str) -> bool {
-        let matches = |pattern: &String| {
-            if self.is_exact {
-                name == pattern
-            } else {
-                name.contains(pattern.as_str())
-            }
-        };
-        !self.is_ignored_only
-            && (self.filters.is_empty() || self.filters.iter().any(matches))
-            && !self.skipped.iter().any(matches)
-    }
 }
 
 #[cfg(test)]
@@ -296,22 +171,6 @@ mod tests {
             outcome(TEST, &[bad]),
             Outcome::Failed("in test.json".to_owned())
         );
-    }
-
-    #[test]
-    fn the_command_line_selects_as_in_the_standard_harness() {
-        let contains = |line: &str, name: &str| {
-            Selection::from_arguments(line.split_whitespace().map(str::to_owned)).contains(name)
-        };
-        assert!(contains("", "merkle_roots"));
-        assert!(contains(
-            "--nocapture --test-threads 1 roots",
-            "merkle_roots"
-        ));
-        assert!(!contains("--exact roots", "merkle_roots"));
-        assert!(!contains("--skip roots", "merkle_roots"));
-        assert!(!contains("other", "merkle_roots"));
-        assert!(!contains("--ignored", "merkle_roots"));
     }
 
     #[test]
