@@ -11,6 +11,7 @@ pub(crate) const PROTOCOL_CRATES: &[&str] = &[
     "polity-types",
     "polity-crypto",
     "polity-merkle",
+    "polity-trust",
     "polity-consensus",
     "polity-ledger",
     "polity-replica",

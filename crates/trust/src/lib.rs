@@ -18,3 +18,8 @@ pub use homeostasis::balance;
 pub const ONE: u32 = 1_000_000;
 /// What a peer of whom nothing is known starts with, in millionths (TR-3).
 pub const PROBATION: u32 = 350_000;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
