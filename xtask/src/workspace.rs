@@ -12,6 +12,7 @@ pub(crate) const PROTOCOL_CRATES: &[&str] = &[
     "polity-crypto",
     "polity-clock",
     "polity-merkle",
+    "polity-trust",
     "polity-consensus",
     "polity-ledger",
     "polity-replica",
