@@ -88,7 +88,7 @@ const PINS: &[Pin] = pins! {
         polity_crypto::PeerId, polity_crypto::PublicKey, polity_crypto::Revocation,
         polity_crypto::Sha256Digest, polity_crypto::Signature, polity_crypto::SignedRecord,
         polity_crypto::SignedRevocation, polity_crypto::Tier;
-    "merkle": polity_merkle::ConsistencyProof, polity_merkle::InclusionProof;
+    "merkle": polity_merkle::bound::BoundLeaf, polity_merkle::ConsistencyProof, polity_merkle::InclusionProof;
     "consensus": polity_consensus::evidence::OffenceId, Member, MultiSignature, SignerSet, fbpbft::ApplicationData, fbpbft::Block, fbpbft::Body,
         fbpbft::Counts, fbpbft::Decided, fbpbft::Evidence, fbpbft::Header, fbpbft::LateCommit,
         fbpbft::Message, fbpbft::NewView, fbpbft::NewViewProposal, fbpbft::PrePrepare,
