@@ -3,11 +3,8 @@
 use polity_crypto::{
     Checker, PeerId, Preimage, PublicKey, Signature, Signer, Verifier, Verify, VerifyError, domain,
 };
-use polity_types::ChainId;
+use polity_types::{ChainId, TRUST_MAX};
 use serde::{Deserialize, Serialize};
-
-/// Full trust, in millionths.
-pub const TRUST_MAX: u32 = 1_000_000;
 
 /// How many events an owner has seen of itself, and its trust at the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ mod hybrid;
 mod trust_clock;
 
 pub use anchor::{AnchorError, TimeAnchor, median};
-pub use entry::{ClockContext, Entry, SignedEntry, TRUST_MAX};
+pub use entry::{ClockContext, Entry, SignedEntry};
 pub use hybrid::{HybridClock, HybridError, HybridTime};
 pub use trust_clock::{Causality, ClockError, ENTRIES_MAX, TrustClock};
 

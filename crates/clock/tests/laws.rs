@@ -4,11 +4,11 @@ use core::cmp::Ordering;
 use core::time::Duration;
 use polity_clock::{
     AnchorError, Causality, ClockContext, ClockError, Entry, HybridClock, HybridError, HybridTime,
-    SignedEntry, TRUST_MAX, TimeAnchor, TrustClock, median,
+    SignedEntry, TimeAnchor, TrustClock, median,
 };
 use polity_crypto::stub::{StubSigner, StubVerifier};
 use polity_crypto::{Checker, PeerId, PublicKey, Signer, Verified};
-use polity_types::{ChainId, Epoch, Join, Time, wire};
+use polity_types::{ChainId, Epoch, Join, TRUST_MAX, Time, wire};
 use proptest::prelude::*;
 
 const CHAIN: ChainId = ChainId::new([7; 32]);

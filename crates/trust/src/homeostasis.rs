@@ -1,21 +1,28 @@
 //! Scores scaled to a budget, exactly (TR-4).
 
-use crate::{ONE, PROBATION};
+use crate::PROBATION;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use polity_types::TRUST_MAX;
 
 /// Scales scores, in millionths, so that they sum to the budget or to what the bounds allow.
 ///
-/// A score below [`PROBATION`] is never lifted; others reach at most [`ONE`]. The sum is
+/// A score below [`PROBATION`] is never lifted; others reach at most [`TRUST_MAX`]. The sum is
 /// exactly `min(budget, sum of these bounds)`, and no peer overtakes a better one. Equal scores
-/// differ by at most one millionth, in favour of the earlier. Scores above [`ONE`] count as [`ONE`].
+/// differ by at most one millionth, in favour of the earlier. Scores above [`TRUST_MAX`] count as [`TRUST_MAX`].
 pub fn balance(scores: &[u32], budget: u64) -> Vec<u32> {
-    let mut scores: Vec<u32> = scores.iter().map(|score| (*score).min(ONE)).collect();
+    let mut scores: Vec<u32> = scores.iter().map(|score| (*score).min(TRUST_MAX)).collect();
     let sum = total(&scores);
     if budget <= sum {
         return shares(&scores, budget);
     }
-    let room = |score: &u32| if *score < PROBATION { 0 } else { ONE - score };
+    let room = |score: &u32| {
+        if *score < PROBATION {
+            0
+        } else {
+            TRUST_MAX - score
+        }
+    };
     let rooms: Vec<u32> = scores.iter().map(room).collect();
     let added = shares(&rooms, (budget - sum).min(total(&rooms)));
     for (score, added) in scores.iter_mut().zip(added) {

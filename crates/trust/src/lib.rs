@@ -14,8 +14,6 @@ mod homeostasis;
 
 pub use homeostasis::balance;
 
-/// Full trust, in millionths.
-pub const ONE: u32 = 1_000_000;
 /// What a peer of whom nothing is known starts with, in millionths (TR-3).
 pub const PROBATION: u32 = 350_000;
 

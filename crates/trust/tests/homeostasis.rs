@@ -1,6 +1,7 @@
 //! TR-4: the sum is exact, a bad peer is never lifted, the order stays.
 
-use polity_trust::{ONE, PROBATION, balance};
+use polity_trust::{PROBATION, balance};
+use polity_types::TRUST_MAX;
 use proptest::prelude::*;
 
 fn total(scores: &[u32]) -> u64 {
@@ -17,7 +18,7 @@ fn e4_l10_the_sum_is_exact_where_thirds_do_not_divide() {
 
 #[test]
 fn e4_l11_a_bad_peer_is_not_lifted_when_the_budget_is_large() {
-    assert_eq!(balance(&[10, 900_000], 5_000_000), [10, ONE]);
+    assert_eq!(balance(&[10, 900_000], 5_000_000), [10, TRUST_MAX]);
 }
 
 #[test]
@@ -30,10 +31,10 @@ fn nobody_and_nothing() {
 proptest! {
     #[test]
     fn sum_bounds_and_order_hold(
-        scores in prop::collection::vec(prop_oneof![0..=ONE, 0..20u32, 349_990..350_010u32], 0..20),
+        scores in prop::collection::vec(prop_oneof![0..=TRUST_MAX, 0..20u32, 349_990..350_010u32], 0..20),
         budget in prop_oneof![0..100u64, 0..20_000_000u64],
     ) {
-        let bound = |score: &u32| if *score < PROBATION { *score } else { ONE };
+        let bound = |score: &u32| if *score < PROBATION { *score } else { TRUST_MAX };
         let bounds: Vec<u32> = scores.iter().map(bound).collect();
         let view = balance(&scores, budget);
         prop_assert_eq!(total(&view), budget.min(total(&bounds)));

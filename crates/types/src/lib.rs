@@ -32,7 +32,7 @@ pub mod wire;
 pub use amount::{Amount, AmountError};
 pub use bytes::{ChainId, HexError, decode_hex, hex_bytes, write_hex};
 pub use machine::{Effects, Join, StateMachine};
-pub use numbers::{Epoch, Height, ReplicaId, View, Weight};
+pub use numbers::{Epoch, Height, ReplicaId, TRUST_MAX, View, Weight};
 pub use proof::{FinalityVerifier, Finalized, OffenceVerifier, ProofError};
 pub use seed::{Seed, Stream};
 pub use time::Time;

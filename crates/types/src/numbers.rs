@@ -1,5 +1,8 @@
 //! Counters and weights. Each is a `u64` (or `u32`) with the few operations that make sense for it.
 
+/// Full trust, in millionths: trust is a `u32` from 0 to this.
+pub const TRUST_MAX: u32 = 1_000_000;
+
 macro_rules! number {
     ($(#[$meta:meta])* $name:ident, $inner:ty) => {
         $(#[$meta])*

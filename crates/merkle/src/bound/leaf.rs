@@ -7,9 +7,6 @@ use sha2::{Digest as _, Sha256};
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;
 
-/// Full trust, in millionths.
-pub const TRUST_MAX: u32 = 1_000_000;
-
 /// What a tree binds to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BoundLeaf {
@@ -17,7 +14,7 @@ pub struct BoundLeaf {
     pub value: Sha256Digest,
     /// Who wrote it.
     pub originator: PeerId,
-    /// Trust of the originator at the write, in millionths, at most [`TRUST_MAX`].
+    /// Trust of the originator at the write, in millionths, at most [`TRUST_MAX`](polity_types::TRUST_MAX).
     pub trust: u32,
     /// Epoch of the snapshot that says so.
     pub epoch: Epoch,

@@ -30,9 +30,7 @@ mod proof;
 mod tree;
 
 pub use diff::{KeyRange, diff};
-pub use leaf::{
-    BoundLeaf, FanOut, FanOutError, KEY_BYTES_MAX, TRUST_MAX, bound_root, data_root, key_digest,
-};
+pub use leaf::{BoundLeaf, FanOut, FanOutError, KEY_BYTES_MAX, bound_root, data_root, key_digest};
 pub use proof::{
     AbsenceProof, BoundProof, BoundRefusal, STEPS_MAX, Step, verify_absence, verify_inclusion,
 };

@@ -1,9 +1,10 @@
 //! Proofs, checked without a tree (TR-14).
 
 use super::leaf::{bit_of, data_root, inner_digest, key_digest};
-use super::{BoundLeaf, FanOut, KEY_BYTES_MAX, TRUST_MAX};
+use super::{BoundLeaf, FanOut, KEY_BYTES_MAX};
 use alloc::vec::Vec;
 use polity_crypto::Sha256Digest;
+use polity_types::TRUST_MAX;
 
 /// Longest path: a digest has no more bits at which it could branch.
 pub const STEPS_MAX: usize = 256;

@@ -1,11 +1,12 @@
 //! The tree: an arena of nodes and leaves, rehashed where it changed.
 
 use super::leaf::{bit_of, data_root, inner_digest, key_digest, parting};
-use super::{AbsenceProof, BoundLeaf, BoundProof, FanOut, KEY_BYTES_MAX, Step, TRUST_MAX};
+use super::{AbsenceProof, BoundLeaf, BoundProof, FanOut, KEY_BYTES_MAX, Step};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use polity_crypto::Sha256Digest;
+use polity_types::TRUST_MAX;
 
 /// Most records of a tree; a further one is refused.
 pub const RECORDS_MAX: usize = 1 << 30;

@@ -3,10 +3,10 @@
 use polity_crypto::{PeerId, Sha256Digest};
 use polity_merkle::bound::{
     AbsenceProof, BoundError, BoundLeaf, BoundProof, BoundRefusal, BoundTree, FanOut,
-    KEY_BYTES_MAX, TRUST_MAX, bound_root, diff, verify_absence, verify_inclusion,
+    KEY_BYTES_MAX, bound_root, diff, verify_absence, verify_inclusion,
 };
 use polity_merkle::leaf_hash;
-use polity_types::Epoch;
+use polity_types::{Epoch, TRUST_MAX};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -186,7 +186,7 @@ fn state(input: &Json) -> Result<Json, Json> {
     }
 }
 
-fn account() -> AccountView {
+pub(crate) fn account() -> AccountView {
     AccountView {
         address: "alice@thor".parse().expect("an address"),
         owner: Sha256Digest::new([3; 32]),
@@ -200,7 +200,7 @@ fn account() -> AccountView {
     }
 }
 
-fn lock() -> LockView {
+pub(crate) fn lock() -> LockView {
     LockView {
         id: LockId::new([0x10; 32]),
         from: "alice@thor".parse().expect("an address"),

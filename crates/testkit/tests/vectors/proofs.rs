@@ -2,6 +2,7 @@
 
 use crate::federation::digest;
 use crate::fields::{array, bytes, hex, text};
+use crate::leaves::{self, lock};
 use polity_crypto::Sha256Digest;
 use polity_ledger::{
     AccountView, LockId, LockState, LockView, Outcome, Receipt, ReceiptProof, Rejection, Sections,
@@ -73,29 +74,9 @@ fn receipts() -> [Receipt; 3] {
 
 fn account() -> AccountView {
     AccountView {
-        address: "alice@thor".parse().expect("an address"),
-        owner: digest(3),
-        total: Amount::from_units(1_000_000_000),
-        locked: Amount::from_units(200_000_000),
-        outgoing_locks: 1,
         incoming_locks: 0,
-        is_frozen: false,
-        is_closed: false,
-        changed: Height::new(5),
-    }
-}
-
-fn lock() -> LockView {
-    LockView {
-        id: LockId::new([0x10; 32]),
-        from: "alice@thor".parse().expect("an address"),
-        to: "bob@sprout".parse().expect("an address"),
-        amount: Amount::from_units(200_000_000),
-        paid: Amount::ZERO,
-        expires: Time::from_millis(60_000),
-        state: LockState::Open,
-        settled_at: Height::ZERO,
-        sequence: 0,
+        owner: digest(3),
+        ..leaves::account()
     }
 }
 
