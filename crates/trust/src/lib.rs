@@ -1,6 +1,6 @@
 //! Trust as replicated data.
 //!
-//! Trust is a `u32` of millionths, 0 to [`ONE`]; there is no floating point.
+//! Trust is a `u32` of millionths, 0 to [`TRUST_MAX`](polity_types::TRUST_MAX); there is no floating point.
 //!
 //! * [`balance`]: homeostasis, a view that scales scores to a budget (TR-4).
 //!
