@@ -5,12 +5,12 @@ use crate::fields::{array, bytes, hex, text};
 use crate::leaves::{self, lock};
 use polity_crypto::Sha256Digest;
 use polity_ledger::{
-    AccountView, LockId, LockState, LockView, Outcome, Receipt, ReceiptProof, Rejection, Sections,
-    StateProof, TransactionId, receipts_root,
+    AccountView, LockId, LockView, Outcome, Receipt, ReceiptProof, Rejection, Sections, StateProof,
+    TransactionId, receipts_root,
 };
 use polity_merkle::{InclusionProof, IndexedTree};
 use polity_testkit::topic::{Case, Topic};
-use polity_types::{Amount, Height, Time, wire};
+use polity_types::{Amount, Height, wire};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 
